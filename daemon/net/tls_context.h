@@ -1,0 +1,100 @@
+#pragma once
+// SSL_CTX for servers and clients. One server context per TLS profile, whatever the number of
+// names: the certificate is chosen by name in the ClientHello, from a source that the proxy gives.
+// Session tickets are stateless with keys that rotate; the session cache is off (PERFORMANCE.md 4.7).
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "daemon/base/clock.h"
+#include "daemon/base/error.h"
+#include "daemon/base/random.h"
+#include "daemon/net/certificate.h"
+#include "daemon/net/openssl.h"
+
+namespace gatehouse::net {
+
+/// Mozilla's profiles: modern is TLS 1.3 only; intermediate adds TLS 1.2 with AEAD and forward
+/// secrecy. No renegotiation, no compression, no early data.
+enum class TlsProfile : std::uint8_t { kModern, kIntermediate };
+
+/// What the ClientHello asked for, before anything is decided.
+struct ClientHello {
+  std::string_view server_name;  // SNI, lower case, without a trailing dot; empty: none
+  bool offers_acme_tls_alpn = false;  // the ALPN list is exactly "acme-tls/1" (RFC 8737 section 3)
+  const SSL* ssl = nullptr;           // to find the connection (see SSL_get_ex_data in tls_engine)
+};
+
+/// Chooses the certificate for a handshake. Called on the loop; must not block.
+class CredentialSource {
+ public:
+  virtual ~CredentialSource() = default;
+  /// Null: no such name; the handshake ends with the alert unrecognized_name (RFC 6066 section 3).
+  virtual CredentialPtr choose(const ClientHello& hello) = 0;
+};
+
+/// Keys for session tickets (RFC 5077 form, AES-256-CBC and HMAC-SHA-256): the current one
+/// encrypts, the current and the previous ones decrypt. Secrets come from OpenSSL.
+class TicketKeys {
+ public:
+  struct Key {
+    unsigned char name[16], aes[32], hmac[32];
+    WallTime created{};
+  };
+  /// Makes the first key. Rotation: a new key every 12 h; tickets live 24 h.
+  static Result<std::shared_ptr<TicketKeys>> create(const Clock& clock);
+  ~TicketKeys();  // wipes the keys
+  /// Makes a new current key when the old one is due; keeps those that tickets may still need.
+  void rotate_if_due();
+  const Key& current() const;
+  const Key* find(const unsigned char name[16]) const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+/// Shared by all connections of a listener. ALPN: h2, http/1.1 by the client's offer with h2 first;
+/// no overlap: alert no_application_protocol; acme-tls/1 only when `choose` answered for it.
+class ServerTlsContext {
+ public:
+  /// `source` outlives the context.
+  static Result<std::shared_ptr<ServerTlsContext>> create(TlsProfile profile,
+                                                          CredentialSource& source,
+                                                          std::shared_ptr<TicketKeys> tickets);
+  ~ServerTlsContext();
+  /// A new SSL in accept state. Its socket and BIOs are set by the caller.
+  Result<SslPtr> new_ssl() const;
+  /// The credential that choose() gave for this handshake; null before the ClientHello.
+  static const Credential* credential_of(const SSL* ssl);
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+  ServerTlsContext();
+};
+
+struct ClientTlsOptions {
+  std::string ca_file;  // empty: the system's roots
+  bool offer_h2 = false, offer_http1 = true;  // ALPN, in this order
+};
+
+/// Verifies the peer's chain and name, always.
+class ClientTlsContext {
+ public:
+  static Result<std::shared_ptr<ClientTlsContext>> create(const ClientTlsOptions& options);
+  ~ClientTlsContext();
+  /// A new SSL in connect state with SNI and name check for `server_name` (or an address: no SNI).
+  Result<SslPtr> new_ssl(const std::string& server_name) const;
+  SSL_CTX* native() const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+  ClientTlsContext();
+};
+
+}  // namespace gatehouse::net
