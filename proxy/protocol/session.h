@@ -62,6 +62,9 @@ class Session {
   virtual bool wants_input() const = 0;
   /// True: all is said on both sides, close the connection after the output is written.
   virtual bool is_finished() const = 0;
+  /// Input stopped inside a head (HTTP/1.1) or inside a frame or header block (HTTP/2): the
+  /// connection's header timer runs while this is true.
+  virtual bool is_mid_head() const = 0;
   /// Streams that are open now.
   virtual std::size_t open_streams() const = 0;
   /// Frees what an idle connection does not need. Called after some quiet time; cheap to repeat.
@@ -107,6 +110,9 @@ class ServerSession : public Session {
   /// First call: tell the peer that this connection will end (GOAWAY 2^31-1, "connection: close" on
   /// the next response) but serve what comes. Second call: take no new requests. RFC 9113 6.8.
   virtual void drain() = 0;
+  /// limits.header_timeout passed while is_mid_head(): HTTP/1.1 answers 408 (on_refused is told),
+  /// HTTP/2 sends GOAWAY; the connection closes after the output.
+  virtual void time_out_head() = 0;
 };
 
 /// What a client-role session tells (the backend side).
