@@ -33,9 +33,8 @@ std::string_view to_string(Fault fault) {
 }
 
 void throw_exception_from_error(const Error& error, const boost::source_location& where) {
-  check_failed("value() of a Result that holds an error: " + error.message,
-               std::source_location::current());
-  (void)where;
+  check_failed("value() of a Result that holds an error: " + error.message, where.file_name(),
+               where.line());
 }
 
 namespace {
@@ -66,9 +65,9 @@ Error errno_error(std::string_view doing, int error_number) {
   return Error{fault_of_errno(error_number), std::string(doing) + ": " + said};
 }
 
-void check_failed(std::string_view why, std::source_location where) {
-  std::fprintf(stderr, "gatehouse: bug at %s:%u: %.*s\n", where.file_name(),
-               static_cast<unsigned>(where.line()), static_cast<int>(why.size()), why.data());
+void check_failed(std::string_view why, const char* file, unsigned line) {
+  std::fprintf(stderr, "gatehouse: bug at %s:%u: %.*s\n", file, line, static_cast<int>(why.size()),
+               why.data());
   std::abort();
 }
 

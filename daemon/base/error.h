@@ -4,7 +4,6 @@
 
 #include <boost/system/result.hpp>
 #include <cstdint>
-#include <source_location>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -56,11 +55,14 @@ using Result = boost::system::result<T, Error>;
 /// Builds the error from errno: "doing: No such file or directory".
 Error errno_error(std::string_view doing, int error_number);
 
-/// Ends the process, with place and reason, when our own reasoning was wrong. Always on.
-[[noreturn]] void check_failed(std::string_view why, std::source_location where);
-inline void check(bool holds, std::string_view why,
-                  std::source_location where = std::source_location::current()) {
-  if (!holds) [[unlikely]] check_failed(why, where);
+/// Ends the process, with place and reason, when our own reasoning was wrong. Always on. The place
+/// comes from builtins, because clang 14 lacks std::source_location.
+[[noreturn]] void check_failed(std::string_view why, const char* file = __builtin_FILE(),
+                               unsigned line = __builtin_LINE());
+inline void check(bool holds, std::string_view why, const char* file = __builtin_FILE(),
+                  unsigned line = __builtin_LINE()) {
+  if (!holds) [[unlikely]]
+    check_failed(why, file, line);
 }
 
 }  // namespace gatehouse

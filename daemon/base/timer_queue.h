@@ -47,8 +47,14 @@ class TimerQueue {
   ~TimerQueue();
 
   /// The time of the current turn. One clock reading per turn: refresh() at its start.
-  SteadyTime now() const { return now_; }
-  void refresh();
+  SteadyTime now() const {
+    if (is_stale_) [[unlikely]]
+      read_clock();
+    return now_;
+  }
+  void refresh() { read_clock(); }
+  /// The loop is about to sleep: the first now() behind it reads the clock.
+  void forget_now() { is_stale_ = true; }
 
   /// Runs what is due at now(). Safe against timers that are armed or destroyed meanwhile.
   void fire_due();
@@ -61,10 +67,32 @@ class TimerQueue {
  private:
   friend class Timer;
   static constexpr int kLevels = 5, kSlots = 64;
+  struct Place {
+    int level, index;
+  };
+  struct NextSlot {
+    std::uint64_t tick;
+    int level;
+  };
+
+  void read_clock() const;
+  Place place_of(SteadyTime deadline) const;
+  void link(Timer& timer);
+  void link_and_tell(Timer& timer);
+  void unlink(Timer& timer);
+  std::optional<NextSlot> next_slot() const;
+  void spread(int level);  // links the timers of the slot that tick_ has reached further down
+  void fire_slot();        // fires the slot of tick_ on level 0, and steps over it
+
   const Clock& clock_;
-  SteadyTime now_{}, start_{};
+  mutable SteadyTime now_{};
+  mutable bool is_stale_ = false;
+  SteadyTime start_{};
   std::function<void()> tell_earlier_;
-  std::uint64_t tick_ = 0;  // all slots before it are done
+  std::uint64_t tick_ = 0;   // all slots before it are done
+  Timer* firing_ = nullptr;  // taken from their slot, about to fire
+  Timer* fired_ = nullptr;   // whose function runs; null when it was destroyed by that
+  bool is_firing_ = false;
   std::array<Timer*, kLevels * kSlots> slots_{};
   std::array<std::uint64_t, kLevels> occupied_{};  // a bit per slot
 };
