@@ -1,0 +1,68 @@
+#pragma once
+// Where access log lines go: a file, standard output or standard error. Lines are collected and
+// written together: when 64 KiB are ready, or half a second after the first. The loop is never held
+// up: a pipe or socket gets what it takes at once, and lines that find 1 MiB of others still
+// waiting are dropped and counted. One per loop; several may append to the same file.
+
+#include <sys/types.h>
+
+#include <cstddef>
+#include <memory>
+#include <string>
+
+#include "daemon/base/error.h"
+#include "daemon/base/metrics.h"
+#include "daemon/base/timer_queue.h"
+#include "proxy/access_log_line.h"
+
+namespace gatehouse::proxy {
+
+class AccessLog {
+ public:
+  static constexpr std::size_t kWriteBytes = 64 * 1024;
+  static constexpr std::size_t kWaitingBytesMax = 1024 * 1024;
+  static constexpr Duration kDelayMax = std::chrono::milliseconds(500);
+
+  /// `path` is "stdout", "stderr" or a file, which is created 0640 and appended to. `timers` and
+  /// `metrics` outlive the log. With kOff nothing is opened.
+  static Result<std::unique_ptr<AccessLog>> open(AccessLogFormat format, std::string path,
+                                                 TimerQueue& timers, Metrics& metrics);
+  ~AccessLog();  // writes what the sink takes
+  AccessLog(const AccessLog&) = delete;
+  AccessLog& operator=(const AccessLog&) = delete;
+
+  bool is_on() const { return format_ != AccessLogFormat::kOff; }
+  void append(const AccessRecord& record);
+  /// Writes what is waiting, as far as the sink takes it now.
+  void flush();
+  /// After a rotation: writes what is waiting to the old file, then opens the path anew. When that
+  /// fails the old file stays in use. Nothing to do for stdout and stderr.
+  Result<void> reopen();
+
+  std::size_t waiting_bytes() const { return waiting_.size() - written_; }
+  std::uint64_t dropped_lines() const { return dropped_.value(); }
+
+ private:
+  enum class Sink : std::uint8_t { kNone, kFile, kSocket, kPipe };
+
+  AccessLog(AccessLogFormat format, std::string path, TimerQueue& timers, Metrics& metrics);
+  Result<void> open_sink();
+  void close_sink();
+  /// One system call for at most `size` bytes; -1 with errno set, EAGAIN: not now.
+  ssize_t write_some(const char* from, std::size_t size) const;
+  void note_failure(int error_number);
+
+  const AccessLogFormat format_;
+  const std::string path_;
+  Counter& dropped_;
+  AccessLogLine line_;
+  std::string waiting_;
+  std::size_t written_ = 0;  // bytes of waiting_ that are out already
+  int descriptor_ = -1;
+  bool owns_descriptor_ = false;
+  bool is_failing_ = false;  // said once per failure, not per line
+  Sink sink_ = Sink::kNone;
+  Timer timer_;
+};
+
+}  // namespace gatehouse::proxy
