@@ -29,15 +29,34 @@ class Loop {
   void stop();
   /// Runs the function on the loop, in a later turn.
   void post(std::function<void()> function);
-  /// Registers a hook for the end of each turn. Cheap to call with nothing to do.
+  /// Registers a hook for the end of each turn. Cheap to call with nothing to do. For what lives as
+  /// long as the loop; what goes earlier owns a TurnHook.
   void at_turn_end(std::function<void()> hook);
   /// Asks for a turn end soon, from a handler that Poller did not start (an Asio completion, a
   /// job's answer): posts an empty handler when none is due.
   void wake();
 
+  /// Runs turns while anything is ready, without ever blocking: for tests, which move the clock by
+  /// hand (tests/support/test_loop.h), instead of run().
+  void run_ready();
+
  private:
+  friend class TurnHook;
+  struct Hook;
   struct State;
   std::unique_ptr<State> state_;
+};
+
+/// A hook for the end of each turn that goes with its owner.
+class TurnHook {
+ public:
+  TurnHook(Loop& loop, std::function<void()> hook);
+  ~TurnHook();
+  TurnHook(const TurnHook&) = delete;
+  TurnHook& operator=(const TurnHook&) = delete;
+
+ private:
+  Loop::Hook& hook_;  // of the loop, which outlives us
 };
 
 }  // namespace gatehouse::net
