@@ -7,8 +7,11 @@
 #include <sys/types.h>
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
+#include <string_view>
 
 #include "daemon/base/error.h"
 #include "daemon/base/metrics.h"
@@ -39,17 +42,18 @@ class AccessLog {
   /// fails the old file stays in use. Nothing to do for stdout and stderr.
   Result<void> reopen();
 
-  std::size_t waiting_bytes() const { return waiting_.size() - written_; }
+  std::size_t waiting_bytes() const { return waiting_.size(); }
   std::uint64_t dropped_lines() const { return dropped_.value(); }
 
  private:
-  enum class Sink : std::uint8_t { kNone, kFile, kSocket, kPipe };
+  enum class Sink : std::uint8_t { kFile, kSocket, kPipe };
 
   AccessLog(AccessLogFormat format, std::string path, TimerQueue& timers, Metrics& metrics);
+  std::optional<int> standard_descriptor() const;
   Result<void> open_sink();
   void close_sink();
-  /// One system call for at most `size` bytes; -1 with errno set, EAGAIN: not now.
-  ssize_t write_some(const char* from, std::size_t size) const;
+  /// One system call for what the sink takes of `bytes` now; -1 with errno, EAGAIN: nothing.
+  ssize_t write_some(std::string_view bytes) const;
   void note_failure(int error_number);
 
   const AccessLogFormat format_;
@@ -57,11 +61,10 @@ class AccessLog {
   Counter& dropped_;
   AccessLogLine line_;
   std::string waiting_;
-  std::size_t written_ = 0;  // bytes of waiting_ that are out already
   int descriptor_ = -1;
   bool owns_descriptor_ = false;
-  bool is_failing_ = false;  // said once per failure, not per line
-  Sink sink_ = Sink::kNone;
+  bool is_stuck_ = false;  // the last write failed: the timer tries again
+  Sink sink_ = Sink::kFile;
   Timer timer_;
 };
 

@@ -4,6 +4,7 @@
 // line or a field: quotes and backslashes are escaped, and so is every byte that is not printable
 // ASCII (in JSON: every control byte; what is not UTF-8 becomes U+FFFD).
 
+#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -58,8 +59,8 @@ class AccessLogLine {
   void append_json(const AccessRecord& record, std::string& out);
   void append_time(WallTime time, std::string& out);
 
-  std::int64_t second_ = -1;   // since the epoch
-  char second_text_[21] = {};  // "2026-08-01T10:00:00."
+  std::optional<std::chrono::seconds> second_;  // since the epoch
+  std::string second_text_;                     // "2026-08-01T10:00:00."
 };
 
 }  // namespace gatehouse::proxy

@@ -1,11 +1,11 @@
 #pragma once
-// Which endpoint of a backend gets the next connection or request. One per backend and loop, owned
-// by the data plane; it knows indexes only. Health checks and ejection are not here: the one rule
-// is that an endpoint which did not accept a connection is tried last for a second, so that a dead
-// one costs one attempt a second, and all dead ones are still tried (UF says more than UH).
+// Which endpoint of a backend gets the next connection or request: each in turn. One per backend
+// and loop, owned by the data plane; it knows indexes only. Health checks and ejection are not
+// here: the one rule is that an endpoint which did not accept a connection is tried last for a
+// second, so that a dead one costs one attempt a second, and all dead ones are still tried (UF says
+// more than UH).
 
 #include <cstddef>
-#include <cstdint>
 #include <optional>
 #include <vector>
 
@@ -13,13 +13,11 @@
 
 namespace gatehouse::proxy {
 
-enum class BalancePolicy : std::uint8_t { kRoundRobin };
-
 class Balancer {
  public:
   static constexpr Duration kAvoidance = std::chrono::seconds(1);
 
-  explicit Balancer(std::size_t endpoints, BalancePolicy policy = BalancePolicy::kRoundRobin);
+  explicit Balancer(std::size_t endpoints) : avoided_until_(endpoints) {}
 
   /// Nothing only when there are no endpoints at all (UH). When all are avoided: the one that
   /// failed longest ago.
@@ -34,7 +32,6 @@ class Balancer {
   bool is_avoided(std::size_t endpoint, SteadyTime now) const;
 
  private:
-  BalancePolicy policy_;
   std::vector<SteadyTime> avoided_until_;  // per endpoint; the epoch: not avoided
   std::size_t next_ = 0;
 };

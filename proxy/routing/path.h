@@ -17,7 +17,7 @@ enum class PathForm : std::uint8_t {
   kRefused,    // 400.
 };
 
-/// `target` is RequestHead::path, query included. `normal` is only written for kRewritten; the
+/// `target` is RequestHead::path, query included. `normal` means something for kRewritten only; the
 /// usual case costs one pass over the path and no memory.
 PathForm normalise_path(std::string_view target, std::string& normal);
 
