@@ -125,7 +125,7 @@ class Fields {
   struct Entry {
     std::uint32_t at;
     std::uint32_t value_size;
-    std::uint16_t name_size;
+    std::uint32_t name_size;
     Name id;
   };
   std::string text_;  // name and value of each field, one behind the other
