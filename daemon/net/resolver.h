@@ -1,0 +1,54 @@
+#pragma once
+// Names to addresses, without blocking: c-ares, its sockets in the Poller, its timeouts on the
+// loop's TimerQueue. Answers are kept for their TTL. The system's configuration is honoured
+// (/etc/hosts, the servers and search domains of /etc/resolv.conf, also when that changes), except
+// that localhost is loopback, whatever DNS says (RFC 6761 section 6.3).
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "daemon/base/clock.h"
+#include "daemon/base/error.h"
+#include "daemon/net/address.h"
+
+namespace gatehouse::net {
+
+class Loop;
+class Poller;
+
+struct ResolverOptions {
+  std::string servers;                         // "127.0.0.1:5300,[::1]:5300"; empty: the system's
+  Duration timeout = std::chrono::seconds(2);  // of the first attempt; further ones take longer
+  int attempts = 3;                            // for each server
+};
+
+class Resolver {
+ public:
+  using Addresses = std::vector<SocketAddress>;
+  /// Not empty when it is no error. In the order in which they should be tried: RFC 6724, with the
+  /// families taking turns (RFC 8305 section 4).
+  using Done = std::function<void(Result<Addresses>)>;
+
+  /// Loop and poller outlive the resolver.
+  Resolver(Loop& loop, Poller& poller, ResolverOptions options = {});
+  ~Resolver();
+  Resolver(const Resolver&) = delete;
+  Resolver& operator=(const Resolver&) = delete;
+
+  Result<void> start();
+  /// Forgets every question: their callbacks are never called.
+  void stop();
+
+  /// Calls done in a later turn. An address literal is its own answer. The same question asked
+  /// twice goes out once. Whoever asks and may go before the answer hands in an id, not itself.
+  void resolve(const std::string& name, std::uint16_t port, Done done);
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace gatehouse::net
