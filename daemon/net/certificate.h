@@ -56,6 +56,7 @@ class CertificateChain {
   std::size_t size() const { return certificates_ ? certificates_->size() : 0; }
   X509* leaf() const;
   X509* at(std::size_t index) const;
+  X509StackPtr issuers() const;  // all but the leaf, as OpenSSL wants them; null: out of memory
   Result<CertificateFacts> facts() const;  // of the leaf
   bool matches(const PrivateKey& key) const;
 
@@ -76,6 +77,10 @@ using CredentialPtr = std::shared_ptr<const Credential>;
 /// Checks that chain and key belong together and collects the facts.
 Result<CredentialPtr> make_credential(std::string name, CertificateChain chain, PrivateKey key);
 
+/// Gives a handshake its chain and key: only references are taken, about 3 us. False: see
+/// openssl_error().
+bool use_certificate(SSL* ssl, const CertificateChain& chain, const PrivateKey& key);
+
 /// A PKCS#10 request for these names, DER. SAN only, no subject, no EKU (CAs differ about it).
 Result<std::string> make_csr(const PrivateKey& key, const std::vector<std::string>& names);
 
@@ -87,7 +92,9 @@ struct IssueRequest {
   /// RFC 8737: when not empty, adds the critical id-pe-acmeIdentifier with this SHA-256 digest.
   std::string acme_identifier_digest;
 };
-/// Signs a certificate for `subject_key`. Self-signed when issuer is empty.
+/// Signs a certificate for `subject_key`, with a random serial number. Self-signed when issuer is
+/// empty. The chain holds the new certificate and its issuers, except a self-signed root: clients
+/// that trust it have it.
 Result<CertificateChain> issue_certificate(const IssueRequest& request,
                                            const PrivateKey& subject_key,
                                            const CertificateChain& issuer,

@@ -1,7 +1,8 @@
 #pragma once
 // SSL_CTX for servers and clients. One server context per TLS profile, whatever the number of
 // names: the certificate is chosen by name in the ClientHello, from a source that the proxy gives.
-// Session tickets are stateless with keys that rotate; the session cache is off (PERFORMANCE.md 4.7).
+// Session tickets are stateless with keys that rotate; the session cache is off
+// (PERFORMANCE.md 4.7).
 
 #include <cstdint>
 #include <functional>
@@ -23,7 +24,7 @@ enum class TlsProfile : std::uint8_t { kModern, kIntermediate };
 
 /// What the ClientHello asked for, before anything is decided.
 struct ClientHello {
-  std::string_view server_name;  // SNI, lower case, without a trailing dot; empty: none
+  std::string_view server_name;       // SNI, lower case, without a trailing dot; empty: none
   bool offers_acme_tls_alpn = false;  // the ALPN list is exactly "acme-tls/1" (RFC 8737 section 3)
   const SSL* ssl = nullptr;           // to find the connection (see SSL_get_ex_data in tls_engine)
 };
@@ -47,7 +48,9 @@ class TicketKeys {
   /// Makes the first key. Rotation: a new key every 12 h; tickets live 24 h.
   static Result<std::shared_ptr<TicketKeys>> create(const Clock& clock);
   ~TicketKeys();  // wipes the keys
-  /// Makes a new current key when the old one is due; keeps those that tickets may still need.
+  /// Makes a new current key when the old one is due; keeps those that tickets may still need (two
+  /// at most). The server contexts call it before each new ticket; so no timer is needed. Safe from
+  /// any thread: the loops share the keys, so that a visitor may come back to any of them.
   void rotate_if_due();
   const Key& current() const;
   const Key* find(const unsigned char name[16]) const;
@@ -66,7 +69,9 @@ class ServerTlsContext {
                                                           CredentialSource& source,
                                                           std::shared_ptr<TicketKeys> tickets);
   ~ServerTlsContext();
-  /// A new SSL in accept state. Its socket and BIOs are set by the caller.
+  /// A new SSL in accept state. An end of the stream without close_notify is an error there
+  /// (SSL_R_UNEXPECTED_EOF_WHILE_READING): the session knows whether it cut something. Its socket
+  /// and BIOs are set by the caller.
   Result<SslPtr> new_ssl() const;
   /// The credential that choose() gave for this handshake; null before the ClientHello.
   static const Credential* credential_of(const SSL* ssl);
@@ -78,11 +83,17 @@ class ServerTlsContext {
 };
 
 struct ClientTlsOptions {
-  std::string ca_file;  // empty: the system's roots
+  std::string ca_file;                        // empty: the system's roots, unless ca_pem is given
+  std::string ca_pem;                         // roots as text, instead of ca_file
   bool offer_h2 = false, offer_http1 = true;  // ALPN, in this order
+  CredentialPtr credential;                   // shown to peers that ask for one; may be null
+  /// When not empty, the peer's certificate must have this subject alternative name, and its host
+  /// name is not looked at: "spiffe://cluster.local/ns/..." (a URI, exact) or a DNS name.
+  std::string verify_san;
 };
 
-/// Verifies the peer's chain and name, always.
+/// Verifies the peer's chain and name, always. TLS 1.2 or newer. The roots are loaded once, so
+/// share it. An end of the stream without close_notify is an error: a cut body never looks whole.
 class ClientTlsContext {
  public:
   static Result<std::shared_ptr<ClientTlsContext>> create(const ClientTlsOptions& options);
