@@ -8,9 +8,11 @@
 #include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <map>
+#include <optional>
 
 #include "daemon/base/text.h"
 #include "daemon/net/http_connection.h"
+#include "daemon/net/resolver.h"
 #include "daemon/net/tls_context.h"
 #include "daemon/net/url.h"
 
@@ -77,18 +79,57 @@ Result<HttpConnection::Request> compose(HttpRequest request, const Url& url,
   return message;
 }
 
-/// A getaddrinfo call of Asio's, which cannot be interrupted: its answer may come after the request
-/// that waited for it has ended, so it lives on its own.
+/// A question about a name, and its answer. The answer may come after the request that waited for
+/// it has ended, so this lives on its own.
 struct Lookup {
-  explicit Lookup(const asio::any_io_executor& executor) : resolver(executor), answered(executor) {}
-  tcp::resolver resolver;
+  explicit Lookup(const asio::any_io_executor& executor) : system(executor), answered(executor) {}
+  tcp::resolver system;         // when there is no Resolver
   asio::steady_timer answered;  // cancelled by the answer
-  bool is_done = false;
-  boost::system::error_code code;
-  Endpoints endpoints;
+  std::optional<Result<Endpoints>> answer;
+
+  void tell(Result<Endpoints> given) {
+    answer.emplace(std::move(given));
+    answered.cancel();
+  }
 };
 
-asio::awaitable<Result<Endpoints>> resolve(std::string host, std::uint16_t port,
+/// Asks our resolver.
+void ask(const std::shared_ptr<Lookup>& lookup, const std::string& host, std::uint16_t port,
+         Resolver& resolver) {
+  resolver.resolve(host, port, [lookup](Result<Resolver::Addresses> found) {
+    if (!found) return lookup->tell(std::move(found).error());
+    Endpoints endpoints;
+    for (const SocketAddress& address : *found) {
+      const std::string_view bytes = address.ip().bytes();
+      if (bytes.size() == 16) {
+        asio::ip::address_v6::bytes_type v6{};
+        std::copy(bytes.begin(), bytes.end(), v6.begin());
+        endpoints.emplace_back(asio::ip::address_v6(v6), address.port());
+      } else {
+        asio::ip::address_v4::bytes_type v4{};
+        std::copy(bytes.begin(), bytes.end(), v4.begin());
+        endpoints.emplace_back(asio::ip::address_v4(v4), address.port());
+      }
+    }
+    lookup->tell(std::move(endpoints));
+  });
+}
+
+/// Asks the C library, on a thread of Asio's; the call itself cannot be interrupted.
+void ask_system(const std::shared_ptr<Lookup>& lookup, const std::string& host,
+                std::uint16_t port) {
+  lookup->system.async_resolve(
+      host, std::to_string(port),
+      [lookup](const boost::system::error_code& failed, const tcp::resolver::results_type& found) {
+        if (failed) return lookup->tell(Error{Fault::kResolve, to_lower(failed.message())});
+        Endpoints endpoints;
+        for (const auto& entry : found) endpoints.push_back(entry.endpoint());
+        lookup->tell(std::move(endpoints));
+      });
+}
+
+/// Not empty when it is no error.
+asio::awaitable<Result<Endpoints>> resolve(std::string host, std::uint16_t port, Resolver* resolver,
                                            Deadline deadline) {
   boost::system::error_code code;
   if (const auto literal = asio::ip::make_address(host, code); !code) {
@@ -98,23 +139,18 @@ asio::awaitable<Result<Endpoints>> resolve(std::string host, std::uint16_t port,
   const auto executor = co_await asio::this_coro::executor;
   const auto lookup = std::make_shared<Lookup>(executor);
   lookup->answered.expires_at(deadline);
-  auto on_answer = [lookup](const boost::system::error_code& failed,
-                            const tcp::resolver::results_type& found) {
-    lookup->is_done = true;
-    lookup->code = failed;
-    for (const auto& entry : found) lookup->endpoints.push_back(entry.endpoint());
-    lookup->answered.cancel();
-  };
-  lookup->resolver.async_resolve(host, std::to_string(port), std::move(on_answer));
+  if (resolver)
+    ask(lookup, host, port, *resolver);
+  else
+    ask_system(lookup, host, port);
   co_await lookup->answered.async_wait(asio::redirect_error(asio::use_awaitable, code));
-  if (!lookup->is_done) {
-    lookup->resolver.cancel();
+  if (!lookup->answer) {
+    lookup->system.cancel();
     if (code) co_return Error{Fault::kCancelled, "cancelled"};
     co_return Error{Fault::kTimeout, "no answer in time"};
   }
-  if (lookup->code) co_return Error{Fault::kResolve, to_lower(lookup->code.message())};
-  if (lookup->endpoints.empty()) co_return Error{Fault::kResolve, "no address"};
-  co_return std::move(lookup->endpoints);
+  if (*lookup->answer && (*lookup->answer)->empty()) co_return Error{Fault::kResolve, "no address"};
+  co_return std::move(*lookup->answer);
 }
 
 }  // namespace
@@ -122,6 +158,7 @@ asio::awaitable<Result<Endpoints>> resolve(std::string host, std::uint16_t port,
 struct HttpsClient::State {
   asio::io_context& context;
   HttpsClientOptions options;
+  Resolver* resolver;
   std::shared_ptr<ClientTlsContext> tls;
 
   struct Idle {
@@ -157,7 +194,7 @@ void HttpsClient::State::keep(const std::string& origin,
 
 asio::awaitable<Result<std::unique_ptr<HttpConnection>>> HttpsClient::State::connect(
     Url url, Deadline deadline) {
-  auto endpoints = co_await resolve(url.host, url.port, deadline);
+  auto endpoints = co_await resolve(url.host, url.port, resolver, deadline);
   if (!endpoints) co_return std::move(endpoints).error().in("resolving " + url.host);
   const std::string doing = "connecting to " + url.host_and_port();
   Error last;
@@ -241,7 +278,8 @@ HttpsClient::HttpsClient(std::unique_ptr<State> state) : state_(std::move(state)
 HttpsClient::~HttpsClient() = default;
 
 Result<std::unique_ptr<HttpsClient>> HttpsClient::create(asio::io_context& context,
-                                                         HttpsClientOptions options) {
+                                                         HttpsClientOptions options,
+                                                         Resolver* resolver) {
   ClientTlsOptions tls_options;
   tls_options.ca_file = options.ca_file;
   tls_options.ca_pem = options.ca_pem;
@@ -249,7 +287,8 @@ Result<std::unique_ptr<HttpsClient>> HttpsClient::create(asio::io_context& conte
   auto tls = ClientTlsContext::create(tls_options);
   if (!tls) return std::move(tls).error();
   if (options.user_agent.empty()) options.user_agent = "gatehouse/" GATEHOUSE_VERSION;
-  auto state = std::make_unique<State>(State{context, std::move(options), std::move(*tls), {}});
+  auto state =
+      std::make_unique<State>(State{context, std::move(options), resolver, std::move(*tls), {}});
   return std::unique_ptr<HttpsClient>(new HttpsClient(std::move(state)));
 }
 

@@ -28,6 +28,8 @@ class io_context;
 
 namespace gatehouse::net {
 
+class Resolver;
+
 struct HttpField {
   std::string name, value;
 };
@@ -62,9 +64,11 @@ struct HttpsClientOptions {
 
 class HttpsClient {
  public:
-  /// Loads the roots. The context outlives the client; all calls are made on its thread.
+  /// Loads the roots. The context and the resolver outlive the client; all calls are made on its
+  /// thread. Without a resolver the C library's getaddrinfo is asked, on a thread of Asio's.
   static Result<std::unique_ptr<HttpsClient>> create(boost::asio::io_context& context,
-                                                     HttpsClientOptions options);
+                                                     HttpsClientOptions options,
+                                                     Resolver* resolver = nullptr);
   /// Nothing may be in flight: stop and join the coroutines first.
   ~HttpsClient();
   HttpsClient(const HttpsClient&) = delete;
