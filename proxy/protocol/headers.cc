@@ -172,7 +172,7 @@ bool is_allowed_in_trailers(const Fields::Field& field) {
 
 void apply_forwarding(RequestHead& head, const ForwardingFacts& facts) {
   Fields& fields = head.fields;
-  if (!facts.is_peer_trusted) {
+  if (!facts.is_trusted) {
     fields.remove_if(is_forwarding_field);
     fields.add(Name::kXForwardedFor, facts.peer_ip);
     fields.add(Name::kXForwardedProto, facts.scheme);

@@ -51,7 +51,7 @@ bool is_allowed_in_trailers(const Fields::Field& field);
 /// What we know of the client's connection. Views live during the call.
 struct ForwardingFacts {
   std::string_view peer_ip;
-  bool is_peer_trusted = false;  // it is one of listen.trusted_proxies
+  bool is_trusted = false;  // it is one of listen.trusted_proxies
   std::string_view scheme;       // of the client's connection
   std::string_view request_id;   // for X-Request-Id, unless a trusted peer has sent one
 };
