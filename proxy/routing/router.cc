@@ -26,9 +26,8 @@ Error regex_error(std::string_view pattern, const re2::RE2& regex) {
   return {Fault::kInvalid, "regex \"" + std::string(pattern) + "\": " + regex.error()};
 }
 
-/// "/api" and "/api/" take in /api, /api/ and /api/x, but not /apix.
+/// "/api" takes in /api, /api/ and /api/x, but not /apix; "" takes in everything.
 bool has_prefix(std::string_view path, std::string_view prefix) {
-  if (prefix.ends_with('/')) prefix.remove_suffix(1);
   if (!path.starts_with(prefix)) return false;
   return path.size() == prefix.size() || path[prefix.size()] == '/' || prefix.empty();
 }
@@ -36,11 +35,10 @@ bool has_prefix(std::string_view path, std::string_view prefix) {
 }  // namespace
 
 bool CompiledRoute::matches(std::string_view path) const {
-  const PathMatch& match = options->match;
-  switch (match.kind) {
+  switch (kind) {
     case PathMatch::Kind::kAny: return true;
-    case PathMatch::Kind::kPrefix: return has_prefix(path, match.text);
-    case PathMatch::Kind::kExact: return path == match.text;
+    case PathMatch::Kind::kPrefix: return has_prefix(path, text);
+    case PathMatch::Kind::kExact: return path == text;
     case PathMatch::Kind::kRegex:
       return regex->Match(re2::StringPiece(path.data(), path.size()), 0, path.size(),
                           re2::RE2::ANCHOR_BOTH, nullptr, 0);
@@ -52,7 +50,9 @@ std::size_t CompiledRoute::choose_backend(Random& random) const {
   const auto& split = options->split;
   check(!split.empty(), "only a route with backends chooses one");
   if (split.size() == 1) return split[0].backend;
-  std::uint64_t drawn = random.below(weight_sum);
+  std::uint64_t sum = 0;
+  for (const auto& part : split) sum += part.weight;
+  std::uint64_t drawn = random.below(sum);
   for (const auto& part : split) {
     if (drawn < part.weight) return part.backend;
     drawn -= part.weight;
@@ -72,24 +72,23 @@ Router::~Router() = default;
 Result<std::shared_ptr<const Router>> Router::compile(std::shared_ptr<const Options> options) {
   std::shared_ptr<Router> router(new Router(std::move(options)));
   const auto& vhosts = router->options_->vhosts;
-  std::size_t routes = 0, hosts = 0;
-  for (const auto& vhost : vhosts) routes += vhost.routes.size(), hosts += vhost.hosts.size();
-  router->routes_.reserve(routes);  // spans point into it
+  std::size_t routes = 0, hosts = 0, text_bytes = 0;
+  for (const auto& vhost : vhosts) {
+    routes += vhost.routes.size();
+    hosts += vhost.hosts.size();
+    for (const auto& route : vhost.routes) text_bytes += route.match.text.size();
+  }
+  router->texts_.reserve(text_bytes);  // views point into it
+  router->routes_.reserve(routes);     // spans point into it
   router->vhosts_.reserve(vhosts.size());
   router->hosts_.reserve(hosts);
 
   for (const auto& vhost : vhosts) {
     const std::size_t first = router->routes_.size();
     for (const auto& route : vhost.routes) {
-      CompiledRoute compiled;
-      compiled.options = &route;
-      for (const auto& part : route.split) compiled.weight_sum += part.weight;
-      if (route.match.kind == PathMatch::Kind::kRegex) {
-        auto regex = router->regex_for(route.match.text);
-        if (!regex) return std::move(regex).error().in("route " + route.name);
-        compiled.regex = *regex;
-      }
-      router->routes_.push_back(compiled);
+      auto compiled = router->compile_route(route);
+      if (!compiled) return std::move(compiled).error().in("route " + route.name);
+      router->routes_.push_back(*compiled);
     }
     const auto index = static_cast<std::uint32_t>(router->vhosts_.size());
     router->vhosts_.push_back({&vhost, {router->routes_.data() + first, vhost.routes.size()}});
@@ -102,6 +101,24 @@ Result<void> Router::check_regex(std::string_view pattern) {
   const auto regex = make_regex(pattern);
   if (!regex->ok()) return regex_error(pattern, *regex);
   return {};
+}
+
+Result<CompiledRoute> Router::compile_route(const Route& route) {
+  CompiledRoute compiled;
+  compiled.options = &route;
+  compiled.kind = route.match.kind;
+  if (compiled.kind == PathMatch::Kind::kRegex) {
+    auto regex = regex_for(route.match.text);
+    if (!regex) return std::move(regex).error();
+    compiled.regex = *regex;
+    return compiled;
+  }
+  std::string_view text = route.match.text;
+  if (compiled.kind == PathMatch::Kind::kPrefix && text.ends_with('/')) text.remove_suffix(1);
+  const std::size_t at = texts_.size();
+  texts_.append(text);
+  compiled.text = {texts_.data() + at, text.size()};
+  return compiled;
 }
 
 Result<const re2::RE2*> Router::regex_for(const std::string& pattern) {

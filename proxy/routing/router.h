@@ -24,11 +24,13 @@ class RE2;
 
 namespace gatehouse::proxy {
 
-/// A route of the options, ready to be matched.
+/// A route of the options, ready to be matched: what a lookup reads lies together, because with
+/// many vhosts each place it has to visit is a cache miss.
 struct CompiledRoute {
   const Route* options = nullptr;
+  std::string_view text;            // of the match, in the router; a prefix has no slash at its end
   const re2::RE2* regex = nullptr;  // for PathMatch::Kind::kRegex; shared by equal patterns
-  std::uint64_t weight_sum = 0;     // of options->split
+  PathMatch::Kind kind = PathMatch::Kind::kAny;
 
   const std::string& name() const { return options->name; }
   /// `path` is in normal form, without query.
@@ -73,9 +75,11 @@ class Router {
 
  private:
   explicit Router(std::shared_ptr<const Options> options);
+  Result<CompiledRoute> compile_route(const Route& route);
   Result<const re2::RE2*> regex_for(const std::string& pattern);
 
   std::shared_ptr<const Options> options_;
+  std::string texts_;                  // of all prefixes and exact paths, one behind the other
   std::vector<CompiledRoute> routes_;  // of all vhosts, one behind the other
   std::vector<CompiledVhost> vhosts_;
   HostTable<std::uint32_t> hosts_;                                           // index into vhosts_
