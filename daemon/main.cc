@@ -1,0 +1,3 @@
+#include "daemon/commands.h"
+
+int main(int argc, char** argv) { return gatehouse::daemon::run_command_line(argc, argv); }

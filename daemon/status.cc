@@ -1,0 +1,166 @@
+#include "daemon/status.h"
+
+#include <boost/json/array.hpp>
+#include <boost/json/object.hpp>
+#include <chrono>
+
+#include "daemon/base/json.h"
+#include "daemon/base/text.h"
+#include "daemon/gatehouse.h"
+
+namespace gatehouse::daemon {
+
+namespace json = boost::json;
+
+namespace {
+json::array strings(const std::vector<std::string>& from) {
+  json::array all;
+  for (const std::string& text : from) all.emplace_back(text);
+  return all;
+}
+
+void put_time(json::object& to, std::string_view key, const std::optional<WallTime>& time) {
+  if (time && *time != WallTime{}) to[key] = format_rfc3339(*time);
+}
+
+json::object managed(const acme::CertificateStatus& from) {
+  json::object to;
+  to["name"] = from.name;
+  to["kind"] = "managed";
+  to["names"] = strings(from.names);
+  to["state"] = std::string(acme::to_string(from.state));
+  to["is_temporary"] = from.state == acme::CertificateStatus::State::kNone;
+  if (!from.ca.empty()) to["issuer"] = from.ca;
+  if (!from.key_kind.empty()) to["key"] = from.key_kind;
+  if (!from.serial.empty()) to["serial"] = from.serial;
+  put_time(to, "not_before", from.not_before);
+  put_time(to, "not_after", from.not_after);
+  put_time(to, "issued", from.last_issued);
+  if (!from.next_action.empty()) {
+    to["next_action"] = from.next_action;
+    put_time(to, "next_time", from.next_time);
+    to["next_issuer"] = from.next_ca;
+    to["next_reason"] = from.next_reason;
+  }
+  to["failures"] = from.failures;
+  if (from.last_error) {
+    json::object error;
+    error["message"] = from.last_error->message;
+    if (!from.last_error->problem_type.empty()) error["type"] = from.last_error->problem_type;
+    error["issuer"] = from.last_error->ca;
+    put_time(error, "at", from.last_error->at);
+    to["last_error"] = std::move(error);
+  }
+  if (from.is_in_progress) {
+    to["step"] = from.step;
+    to["step_issuer"] = from.step_ca;
+    put_time(to, "step_since", from.step_since);
+  }
+  if (!from.not_saved.empty()) to["not_saved"] = from.not_saved;
+  if (!from.explanation_url.empty()) to["explanation_url"] = from.explanation_url;
+  return to;
+}
+
+json::object from_file(const net::Credential& from, WallTime now) {
+  json::object to;
+  to["name"] = from.name;
+  to["kind"] = "file";
+  std::vector<std::string> names = from.facts.dns_names;
+  names.insert(names.end(), from.facts.ip_addresses.begin(), from.facts.ip_addresses.end());
+  to["names"] = strings(names);
+  to["state"] = from.facts.not_after > now ? "valid" : "expired";
+  to["is_temporary"] = false;
+  to["issuer"] = from.facts.issuer;
+  to["key"] = from.facts.key_kind;
+  to["serial"] = from.facts.serial_hex;
+  put_time(to, "not_before", from.facts.not_before);
+  put_time(to, "not_after", from.facts.not_after);
+  to["failures"] = 0;
+  return to;
+}
+
+json::array certificates(const Gatehouse& gatehouse) {
+  json::array all;
+  for (const auto& status : gatehouse.keeper().status()) all.emplace_back(managed(status));
+  for (const auto& credential : gatehouse.file_credentials())
+    all.emplace_back(from_file(*credential, gatehouse.now()));
+  return all;
+}
+
+/// By the certificate's own name first, then by a covered host.
+net::CredentialPtr find(const Gatehouse& gatehouse, std::string_view name) {
+  if (auto kept = gatehouse.keeper().find(name)) return kept;
+  for (const auto& credential : gatehouse.file_credentials())
+    if (credential->name == name) return credential;
+  const auto& table = gatehouse.proxy().certificates();
+  return table ? table->find(name, gatehouse.now()) : nullptr;
+}
+
+Error unknown(std::string_view name) {
+  return Error{Fault::kNotFound, "no certificate \"" + std::string(name) + "\""};
+}
+}  // namespace
+
+std::string status_json(const Gatehouse& gatehouse) {
+  json::object status;
+  status["version"] = GATEHOUSE_VERSION;
+  status["config"] = gatehouse.config().file;
+  status["started"] = format_rfc3339(gatehouse.started());
+  status["uptime_s"] =
+      std::chrono::duration_cast<std::chrono::seconds>(gatehouse.now() - gatehouse.started())
+          .count();
+  status["is_draining"] = gatehouse.is_draining();
+  json::array listeners;
+  for (const auto& [address, is_tls] : gatehouse.proxy().listening())
+    listeners.emplace_back(
+        json::object{{"address", address}, {"protocol", is_tls ? "https" : "http"}});
+  status["listeners"] = std::move(listeners);
+  status["connections"] = gatehouse.proxy().connections();
+  status["requests"] = gatehouse.proxy().requests();
+  status["vhosts"] = gatehouse.config().proxy.vhosts.size();
+  json::object store;
+  store["path"] = gatehouse.database().path();
+  if (const auto& recovery = gatehouse.database().recovery()) {
+    store["damage"] = recovery->reason;
+    store["set_aside"] = strings(recovery->set_aside);
+    store["rows_salvaged"] = recovery->rows_salvaged;
+  }
+  status["store"] = std::move(store);
+  if (const auto& reload = gatehouse.last_reload()) {
+    json::object facts;
+    facts["at"] = format_rfc3339(reload->at);
+    facts["taken"] = reload->error.empty();
+    if (!reload->error.empty()) facts["error"] = reload->error;
+    status["last_reload"] = std::move(facts);
+  }
+  status["certificates"] = certificates(gatehouse);
+  return to_text(status) + "\n";
+}
+
+std::string certificates_json(const Gatehouse& gatehouse) {
+  return to_text(certificates(gatehouse)) + "\n";
+}
+
+Result<std::string> certificate_pem(const Gatehouse& gatehouse, std::string_view name) {
+  const net::CredentialPtr credential = find(gatehouse, name);
+  if (!credential) return unknown(name);
+  return credential->chain.to_pem();
+}
+
+Result<std::string> certificate_json(const Gatehouse& gatehouse, std::string_view name) {
+  const net::CredentialPtr credential = find(gatehouse, name);
+  const std::string_view wanted = credential ? std::string_view(credential->name) : name;
+  for (auto& entry : certificates(gatehouse)) {
+    json::object& facts = entry.as_object();
+    if (std::string_view(facts["name"].as_string()) != wanted) continue;
+    if (credential) {
+      facts["fingerprint_sha256"] = credential->facts.fingerprint_sha256_hex;
+      facts["signed_by"] = credential->facts.issuer;
+      facts["chain"] = credential->chain.to_pem();
+    }
+    return to_text(facts) + "\n";
+  }
+  return unknown(name);
+}
+
+}  // namespace gatehouse::daemon

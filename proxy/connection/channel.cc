@@ -1,0 +1,62 @@
+#include "proxy/connection/channel.h"
+
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+namespace gatehouse::proxy {
+
+Channel::~Channel() {
+  if (tls_ && !is_output_ended_) tls_->close_notify();
+  tls_.reset();
+  if (descriptor_ >= 0) ::close(descriptor_);
+}
+
+bool Channel::start_tls(net::SslPtr ssl) {
+  tls_.emplace(std::move(ssl));
+  return tls_->attach(descriptor_);
+}
+
+Io Channel::read(char* to, std::size_t size, std::size_t& got) {
+  if (tls_) return tls_->read(to, size, got);
+  got = 0;
+  const ssize_t result = ::recv(descriptor_, to, size, 0);
+  if (result > 0) {
+    got = static_cast<std::size_t>(result);
+    return Io::kDone;
+  }
+  if (result == 0) return Io::kEof;
+  if (errno == EAGAIN || errno == EINTR) return Io::kWantRead;
+  errno_ = errno;
+  return Io::kFailed;
+}
+
+Io Channel::write(FlatBuffer& from) {
+  if (tls_) return tls_->write(from);
+  while (!from.empty()) {
+    const ssize_t result = ::send(descriptor_, from.data(), from.size(), MSG_NOSIGNAL);
+    if (result < 0) {
+      if (errno == EAGAIN || errno == EINTR) return Io::kWantWrite;
+      errno_ = errno;
+      return Io::kFailed;
+    }
+    from.consume(static_cast<std::size_t>(result));
+  }
+  return Io::kDone;
+}
+
+void Channel::end_output() {
+  if (is_output_ended_) return;
+  is_output_ended_ = true;
+  if (tls_) tls_->close_notify();
+  ::shutdown(descriptor_, SHUT_WR);
+}
+
+std::string Channel::failure() const {
+  if (errno_ != 0) return errno_error("socket", errno_).message;
+  return tls_ ? tls_->failure() : std::string("closed by the peer");
+}
+
+}  // namespace gatehouse::proxy

@@ -1,0 +1,44 @@
+#pragma once
+// A connected, non-blocking stream socket with or without TLS on it: what both kinds of connection
+// read from and write to. Owns the descriptor.
+
+#include <optional>
+#include <string>
+
+#include "proxy/connection/tls_engine.h"
+
+namespace gatehouse::proxy {
+
+class Channel {
+ public:
+  explicit Channel(int descriptor) : descriptor_(descriptor) {}
+  ~Channel();
+  Channel(const Channel&) = delete;
+  Channel& operator=(const Channel&) = delete;
+
+  /// Puts TLS on the socket; the handshake follows.
+  bool start_tls(net::SslPtr ssl);
+  bool is_tls() const { return tls_.has_value(); }
+  TlsEngine* tls() { return tls_ ? &*tls_ : nullptr; }
+
+  /// Without TLS: kDone at once.
+  Io handshake() { return tls_ ? tls_->handshake() : Io::kDone; }
+  Io read(char* to, std::size_t size, std::size_t& got);
+  Io write(FlatBuffer& from);
+  /// There is more to read although the socket may not become readable again.
+  bool has_pending() const { return tls_ && tls_->has_pending(); }
+
+  /// Says goodbye: close_notify, then FIN; the peer's last bytes may still be read.
+  void end_output();
+  int descriptor() const { return descriptor_; }
+  /// For the log, after kFailed.
+  std::string failure() const;
+
+ private:
+  int descriptor_;
+  int errno_ = 0;
+  bool is_output_ended_ = false;
+  std::optional<TlsEngine> tls_;
+};
+
+}  // namespace gatehouse::proxy

@@ -1,0 +1,96 @@
+#pragma once
+// What connections ask of the data plane that owns them. The data plane implements it; connections
+// know no more of it than this.
+
+#include <span>
+
+#include "daemon/base/clock.h"
+#include "daemon/base/metrics.h"
+#include "daemon/base/random.h"
+#include "daemon/base/timer_queue.h"
+#include "daemon/net/loop.h"
+#include "daemon/net/poller.h"
+#include "proxy/options.h"
+#include "proxy/protocol/exchange.h"
+
+namespace gatehouse::net {
+class Resolver;
+}
+
+namespace gatehouse::proxy {
+
+/// Counters of one loop's connections.
+struct ConnectionMetrics {
+  Counter& accepted;
+  Counter& refused_by_limit;
+  Counter& handshakes;
+  Counter& handshake_failures;
+  Counter& stalled;
+  Counter& header_timeouts;
+  Counter& backend_connects;
+  Counter& backend_connect_failures;
+  Counter& backend_retries;
+};
+
+class ConnectionHost {
+ public:
+  virtual ~ConnectionHost() = default;
+
+  // The loop's shared things.
+  virtual net::Poller& poller() = 0;
+  virtual net::Resolver& resolver() = 0;
+  virtual TimerQueue& timers() = 0;
+  virtual const Clock& clock() const = 0;
+  virtual Random& random() = 0;
+  virtual const Limits& limits() const = 0;
+  virtual ConnectionMetrics& metrics() = 0;
+  /// One per loop: only valid inside one call, never across feed() of another connection.
+  virtual std::span<char> scratch() = 0;
+
+  /// Flush at the end of this turn. Cheap to repeat.
+  virtual void mark_dirty(FrontendConnection& connection) = 0;
+  virtual void mark_dirty(BackendConnection& connection) = 0;
+  /// Flush (and read on) in a later turn: the connection had its share of this one.
+  virtual void resume_later(FrontendConnection& connection) = 0;
+  virtual void resume_later(BackendConnection& connection) = 0;
+  /// Destroy at the end of this turn.
+  virtual void retire(FrontendConnection& connection) = 0;
+  virtual void retire(BackendConnection& connection) = 0;
+
+  /// A request came in. Returns the token of the new exchange.
+  virtual StreamToken on_request(FrontendConnection& from, StreamId stream, RequestHead& head,
+                                 bool ended) = 0;
+  /// The session refused a request by itself: for the log.
+  virtual void on_refused(FrontendConnection& from, const RequestHead& head, int status,
+                          std::string_view detail) = 0;
+  /// Null: the exchange is over.
+  virtual Exchange* find_exchange(StreamToken token) = 0;
+  virtual BackendPool* find_pool(PoolId id) = 0;
+  /// The exchange's pool could not connect: another endpoint is tried, or the client is told.
+  virtual void on_connect_failed(Exchange& exchange, ResponseFlag flag,
+                                 std::string_view detail) = 0;
+  virtual FrontendConnection* find(FrontendId id) = 0;
+  virtual BackendConnection* find(BackendId id) = 0;
+
+  /// Takes ownership of a new connection and starts it. Null: it could not start, and is gone.
+  virtual BackendConnection* adopt(std::unique_ptr<BackendConnection> connection) = 0;
+};
+
+/// Ids as poller tokens: 24 bits of slot, 32 of generation.
+template <class T>
+std::uint64_t poll_token(SlotId<T> id) {
+  check(id.slot < (1u << 24), "more than 2^24 sockets");
+  return std::uint64_t{id.generation} << 24 | id.slot;
+}
+template <class T>
+SlotId<T> from_poll_token(std::uint64_t token) {
+  return {static_cast<std::uint32_t>(token & 0xffffff), static_cast<std::uint32_t>(token >> 24)};
+}
+
+/// The poller's sinks of one loop, and its scratch memory.
+inline constexpr std::size_t kScratchBytes = 128 * 1024;
+/// Bytes gathered before a write, and how often that is repeated for one connection in one turn.
+inline constexpr std::size_t kOutputBytes = 64 * 1024;
+inline constexpr int kRoundsPerTurn = 4;
+
+}  // namespace gatehouse::proxy

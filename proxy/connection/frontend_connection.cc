@@ -1,0 +1,286 @@
+#include "proxy/connection/frontend_connection.h"
+
+#include <array>
+#include <chrono>
+
+#include "daemon/base/log.h"
+#include "proxy/protocol/http1_server_session.h"
+#include "proxy/protocol/http2_server_session.h"
+
+namespace gatehouse::proxy {
+
+namespace {
+constexpr Duration kLingerTime = std::chrono::seconds(2);
+constexpr std::size_t kLingerBytes = 1024 * 1024;
+constexpr int kReadsPerTurn = 16;
+}  // namespace
+
+FrontendConnection::FrontendConnection(ConnectionHost& host, int descriptor, Facts facts)
+    : host_(host),
+      facts_(std::move(facts)),
+      channel_(descriptor),
+      timer_(host.timers(), [this] { on_timer(); }) {}
+
+FrontendConnection::~FrontendConnection() = default;
+
+bool FrontendConnection::start(FrontendId id, std::uint8_t sink, const net::ServerTlsContext* tls) {
+  id_ = id;
+  if (!watch_.start(host_.poller(), channel_.descriptor(), sink, poll_token(id), true, false))
+    return false;
+  if (!tls) {
+    open_session(false);
+    return true;
+  }
+  auto ssl = tls->new_ssl();
+  if (!ssl || !channel_.start_tls(std::move(*ssl))) return false;
+  wait_for(Waiting::kHandshake);
+  return true;
+}
+
+std::string_view FrontendConnection::server_name() const {
+  auto* tls = const_cast<Channel&>(channel_).tls();
+  return tls ? tls->server_name() : std::string_view();
+}
+
+const net::Credential* FrontendConnection::credential() const {
+  auto* tls = const_cast<Channel&>(channel_).tls();
+  return tls ? tls->credential() : nullptr;
+}
+
+// ---- events of the socket -------------------------------------------------------------------
+
+void FrontendConnection::on_ready(net::Ready ready) {
+  if (is_retired) return;
+  switch (phase_) {
+    case Phase::kHandshake: return handshake();
+    case Phase::kLingering: return discard_input();
+    case Phase::kOpen: break;
+  }
+  if (ready.writable) host_.mark_dirty(*this);
+  if (!ready.readable && !ready.peer_closed) return;
+  if (!session_->wants_input() && ready.peer_closed) return lose();  // Reset while we don't read.
+  read_some();
+}
+
+void FrontendConnection::handshake() {
+  switch (channel_.handshake()) {
+    case Io::kDone: break;
+    case Io::kWantRead: return watch_.want(true, false);
+    case Io::kWantWrite: return watch_.want(true, true);
+    case Io::kEof:
+    case Io::kFailed:
+      host_.metrics().handshake_failures.add();
+      log(Level::kDebug, "tls.handshake_failed")
+          .with("peer", facts_.peer_ip)
+          .with("sni", server_name())
+          .with("reason", channel_.failure());
+      host_.retire(*this);
+      return;
+  }
+  host_.metrics().handshakes.add();
+  watch_.want(true, false);
+  const std::string_view protocol = channel_.tls()->alpn();
+  if (protocol == "acme-tls/1") {  // RFC 8737 section 3: nothing is said after the handshake.
+    phase_ = Phase::kLingering;
+    return linger();
+  }
+  open_session(protocol == "h2");
+  if (channel_.has_pending()) read_some();
+}
+
+void FrontendConnection::open_session(bool is_h2) {
+  phase_ = Phase::kOpen;
+  ServerEvents& events = *this;
+  if (is_h2) {
+    session_ = std::make_unique<Http2ServerSession>(host_.limits(), host_.clock(), events);
+  } else {
+    session_ = std::make_unique<Http1ServerSession>(host_.limits(), host_.clock(), events,
+                                                    facts_.is_tls ? "https" : "http");
+  }
+  // Until the first byte comes, the time for the head runs: a silent connection is not idle yet.
+  wait_for(Waiting::kHead);
+  host_.mark_dirty(*this);
+}
+
+void FrontendConnection::read_some() {
+  has_read_paused_ = false;
+  const std::span<char> scratch = host_.scratch();
+  for (int reads = 0; !is_ending_ && !is_retired; ++reads) {
+    if (!session_->wants_input() || reads == kReadsPerTurn) {
+      has_read_paused_ = true;
+      if (reads == kReadsPerTurn) host_.resume_later(*this);
+      break;
+    }
+    std::size_t got = 0;
+    const Io io = channel_.read(scratch.data(), scratch.size(), got);
+    if (io == Io::kWantRead || io == Io::kWantWrite) break;
+    if (io == Io::kEof) return on_end_of_input();
+    if (io == Io::kFailed) return lose();
+    if (!session_->feed({scratch.data(), got})) is_ending_ = true;
+    if (!channel_.has_pending()) break;  // A short read has taken all: skip the EAGAIN.
+  }
+  host_.mark_dirty(*this);
+}
+
+/// A visitor that closes its side wants no answer any more: its requests are cancelled.
+void FrontendConnection::on_end_of_input() {
+  has_ended_input_ = true;
+  session_->on_end_of_input();
+  lose();
+}
+
+void FrontendConnection::lose() {
+  if (is_retired) return;
+  if (session_) session_->on_connection_lost();
+  host_.retire(*this);
+}
+
+void FrontendConnection::close() { lose(); }
+
+void FrontendConnection::drain() {
+  if (is_retired || phase_ == Phase::kLingering) return;
+  if (phase_ == Phase::kHandshake) return host_.retire(*this);
+  session_->drain();
+  host_.mark_dirty(*this);
+}
+
+// ---- the end of a turn ----------------------------------------------------------------------
+
+void FrontendConnection::flush() {
+  if (is_retired || phase_ != Phase::kOpen) return;
+  bool more = true, moved = false;
+  for (int round = 0; round < kRoundsPerTurn && more; ++round) {
+    more = session_->produce(out_, kOutputBytes);
+    if (out_.empty()) break;
+    const std::size_t before = out_.size();
+    const Io io = channel_.write(out_);
+    moved = moved || io == Io::kDone || out_.size() < before;
+    wants_write_ = io == Io::kWantWrite;
+    if (io == Io::kFailed || io == Io::kEof) return lose();
+    if (io != Io::kDone) break;
+  }
+  const bool is_written = out_.empty() && !wants_write_;
+  if (is_written && !more && (is_ending_ || session_->is_finished())) return linger();
+  if (is_written) out_.release();
+  if (is_written && more) host_.resume_later(*this);
+  if (has_read_paused_ && session_->wants_input()) {
+    if (channel_.has_pending()) host_.resume_later(*this);
+    else has_read_paused_ = false;
+  }
+  watch_.want(!is_ending_ && session_->wants_input(), wants_write_);
+  update_waiting(moved);
+}
+
+void FrontendConnection::resume() {
+  if (is_retired || phase_ != Phase::kOpen) return;
+  if (has_read_paused_ && session_->wants_input()) read_some();
+  host_.mark_dirty(*this);
+}
+
+/// Ends our side, then reads and drops what the peer still sends, so that the answer is not lost to
+/// a reset (RFC 9112 section 9.6).
+void FrontendConnection::linger() {
+  phase_ = Phase::kLingering;
+  if (session_) session_->on_connection_lost();
+  channel_.end_output();
+  if (has_ended_input_) return host_.retire(*this);
+  watch_.want(true, false);
+  wait_for(Waiting::kLinger);
+  discard_input();
+}
+
+void FrontendConnection::discard_input() {
+  const std::span<char> scratch = host_.scratch();
+  for (int reads = 0; reads < kReadsPerTurn; ++reads) {
+    std::size_t got = 0;
+    const Io io = channel_.read(scratch.data(), scratch.size(), got);
+    if (io == Io::kWantRead || io == Io::kWantWrite) return;
+    lingered_bytes_ += got;
+    if (io != Io::kDone || lingered_bytes_ > kLingerBytes) return host_.retire(*this);
+  }
+}
+
+// ---- timers ---------------------------------------------------------------------------------
+
+void FrontendConnection::update_waiting(bool moved) {
+  if (wants_write_) {
+    if (waiting_ != Waiting::kStall || moved) wait_for(Waiting::kStall);
+  } else if (session_->open_streams() > 0) {
+    wait_for(Waiting::kNothing);
+  } else if (session_->is_mid_head()) {
+    // The whole head has to come in this time: later bytes don't start it again.
+    if (waiting_ != Waiting::kHead) wait_for(Waiting::kHead);
+  } else if (waiting_ != Waiting::kIdle && (waiting_ != Waiting::kHead || moved)) {
+    wait_for(Waiting::kIdle);
+  }
+}
+
+void FrontendConnection::wait_for(Waiting waiting) {
+  waiting_ = waiting;
+  Duration after{};
+  switch (waiting) {
+    case Waiting::kNothing: break;
+    case Waiting::kHandshake: after = host_.limits().handshake_timeout; break;
+    case Waiting::kHead: after = host_.limits().header_timeout; break;
+    case Waiting::kIdle: after = host_.limits().idle_timeout; break;
+    case Waiting::kStall: after = host_.limits().stall_timeout; break;
+    case Waiting::kLinger: after = kLingerTime; break;
+  }
+  if (after > Duration::zero()) {
+    timer_.arm(after);
+  } else {
+    timer_.cancel();
+  }
+}
+
+void FrontendConnection::on_timer() {
+  if (is_retired) return;
+  switch (std::exchange(waiting_, Waiting::kNothing)) {
+    case Waiting::kNothing: return;
+    case Waiting::kHandshake:
+      host_.metrics().handshake_failures.add();
+      host_.retire(*this);
+      return;
+    case Waiting::kHead:
+      host_.metrics().header_timeouts.add();
+      if (!session_->is_mid_head()) return wait_for(Waiting::kIdle);  // Nothing came at all.
+      session_->time_out_head();
+      is_ending_ = true;
+      host_.mark_dirty(*this);
+      return;
+    case Waiting::kIdle:
+      // HTTP/2 says GOAWAY; an idle HTTP/1.1 connection just ends.
+      session_->drain();
+      session_->drain();
+      is_ending_ = true;
+      host_.mark_dirty(*this);
+      return;
+    case Waiting::kStall:
+      host_.metrics().stalled.add();
+      return lose();
+    case Waiting::kLinger: host_.retire(*this); return;
+  }
+}
+
+// ---- events of the session ------------------------------------------------------------------
+
+StreamToken FrontendConnection::on_request(StreamId stream, RequestHead& head, bool ended) {
+  return host_.on_request(*this, stream, head, ended);
+}
+void FrontendConnection::on_request_body(StreamToken token, std::string_view bytes) {
+  if (auto* exchange = host_.find_exchange(token)) exchange->on_request_body(bytes);
+}
+void FrontendConnection::on_request_end(StreamToken token, const Fields* trailers) {
+  if (auto* exchange = host_.find_exchange(token)) exchange->on_request_end(trailers);
+}
+void FrontendConnection::on_response_taken(StreamToken token, std::size_t bytes) {
+  if (auto* exchange = host_.find_exchange(token)) exchange->on_response_taken(bytes);
+}
+void FrontendConnection::on_closed(StreamToken token, Reset reason) {
+  if (auto* exchange = host_.find_exchange(token)) exchange->on_closed(reason);
+}
+void FrontendConnection::on_refused(const RequestHead& head, int status, std::string_view detail) {
+  host_.on_refused(*this, head, status, detail);
+}
+
+}  // namespace gatehouse::proxy

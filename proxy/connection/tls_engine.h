@@ -1,0 +1,56 @@
+#pragma once
+// TLS on a socket, for both roles: SSL works on the descriptor itself, and records are gathered so
+// that a turn ends in one send(2). Nothing here waits: each call says what it would wait for.
+// Owns the SSL, not the descriptor.
+
+#include <string_view>
+
+#include "daemon/base/flat_buffer.h"
+#include "daemon/net/certificate.h"
+#include "daemon/net/openssl.h"
+
+namespace gatehouse::proxy {
+
+/// How a non-blocking operation on a connection ended.
+enum class Io : std::uint8_t {
+  kDone,       // Something moved; for write: everything did.
+  kWantRead,   // Nothing until the socket is readable.
+  kWantWrite,  // Nothing (more) until the socket is writable.
+  kEof,        // The peer ended its stream in good order.
+  kFailed,     // The connection is broken.
+};
+
+class TlsEngine {
+ public:
+  /// `ssl` has its role set already (accept or connect state).
+  explicit TlsEngine(net::SslPtr ssl) : ssl_(std::move(ssl)) {}
+
+  /// Puts the engine on the socket. Once, before anything else.
+  bool attach(int descriptor);
+  Io handshake();
+  /// Reads at most one record's worth (or up to `size`) into `to`; `got` says how much.
+  Io read(char* to, std::size_t size, std::size_t& got);
+  /// True: read() will give more without the socket becoming readable.
+  bool has_pending() const { return SSL_has_pending(ssl_.get()) == 1; }
+  /// Writes all of `from` that the socket takes, in full records; consumes what was taken.
+  Io write(FlatBuffer& from);
+  /// Sends close_notify as far as the socket takes it.
+  void close_notify();
+
+  std::string_view alpn() const;
+  std::string_view server_name() const;  // as the client asked; empty without SNI
+  /// Server role: the credential chosen for this connection, null before the ClientHello.
+  const net::Credential* credential() const;
+  /// Why the last operation failed, from OpenSSL's queue; for the log.
+  const std::string& failure() const { return failure_; }
+  SSL* native() const { return ssl_.get(); }
+
+ private:
+  Io outcome(int result);
+  net::SslPtr ssl_;
+  std::size_t repeat_ = 0;  // length of an SSL_write that must be repeated as it was
+  bool is_open_ = false;
+  std::string failure_;
+};
+
+}  // namespace gatehouse::proxy
