@@ -104,8 +104,8 @@ TimeOfDay scan_time(Scanner& scanner) {
   return time;
 }
 
-/// Nothing when there is no such day or time. system_clock counts nanoseconds in 64 bits, which end
-/// in 2262; a date beyond that is clamped to the last second that fits.
+/// Nothing when there is no such day or time. system_clock counts nanoseconds in 64 bits, from 1677
+/// to 2262; a date beyond them is clamped to the first day or the last second that fits.
 std::optional<WallTime> moment(int year, unsigned month, int day, TimeOfDay time,
                                seconds offset = seconds(0)) {
   const year_month_day date{std::chrono::year(year), std::chrono::month(month),
@@ -114,7 +114,7 @@ std::optional<WallTime> moment(int year, unsigned month, int day, TimeOfDay time
   const std::chrono::sys_seconds at =
       sys_days(date) + hours(time.hour) + minutes(time.minute) + seconds(time.second) - offset;
   constexpr auto kLast = floor<seconds>(WallTime::max()) - seconds(1);
-  constexpr auto kFirst = floor<seconds>(WallTime::min()) + seconds(1);
+  constexpr std::chrono::sys_seconds kFirst = std::chrono::ceil<days>(WallTime::min());
   return at > kLast ? kLast : at < kFirst ? kFirst : at;
 }
 
