@@ -107,15 +107,12 @@ int write_bytes(BIO* bio, const char* bytes, int size) {
   return -1;
 }
 
-/// OpenSSL flushes at the end of each handshake flight, never for application data.
+/// OpenSSL flushes at the end of each handshake flight, never for application data. What the socket
+/// does not take stays gathered, and that is a success: the buffering BIO that OpenSSL puts before
+/// us during a handshake would lose the word "retry" (3.0), and SSL_get_error would name a failure.
 long flush(BIO* bio) {
   BIO_clear_retry_flags(bio);
-  switch (gatherer_of(bio).flush()) {
-    case FlushState::kDone: return 1;
-    case FlushState::kWouldBlock: BIO_set_retry_write(bio); return -1;
-    case FlushState::kFailed: break;
-  }
-  return -1;
+  return gatherer_of(bio).flush() == FlushState::kFailed ? -1 : 1;
 }
 
 long control(BIO* bio, int command, long, void* argument) {

@@ -11,7 +11,9 @@ namespace gatehouse::net {
 bool attach_socket(SSL* ssl, int descriptor);
 
 enum class FlushState { kDone, kWouldBlock, kFailed };
-/// Sends what was gathered. kWouldBlock: call again when the socket is writable.
+/// Sends what was gathered. A handshake sends its own flights, but when the socket took only a
+/// part, the rest is gathered here, too: with gathered_bytes() left, wait for writability in any
+/// state. kWouldBlock: call again when the socket is writable.
 FlushState flush_records(SSL* ssl);
 /// Bytes gathered and not yet sent.
 std::size_t gathered_bytes(SSL* ssl);

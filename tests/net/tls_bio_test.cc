@@ -1,0 +1,203 @@
+#include "daemon/net/tls_bio.h"
+
+#include <gtest/gtest.h>
+#include <openssl/err.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <string>
+
+#include "daemon/base/random.h"
+#include "daemon/net/tls_context.h"
+#include "tests/support/certificates.h"
+#include "tests/support/fake_clock.h"
+
+namespace gatehouse::net {
+namespace {
+
+using namespace testing;
+
+class OneName final : public CredentialSource {
+ public:
+  CredentialPtr credential = issue(authority, {"a.test"});
+  inline static const Authority authority = make_authority();
+  CredentialPtr choose(const ClientHello&) override { return credential; }
+};
+
+/// A connected server (through the gathering BIO) and a client that reads when told.
+class TlsBio : public ::testing::Test {
+ protected:
+  TlsBio() {
+    int both[2];
+    check(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, both) == 0, "socketpair");
+    server_socket_ = both[0];
+    client_socket_ = both[1];
+    const int small = 4096;
+    setsockopt(server_socket_, SOL_SOCKET, SO_SNDBUF, &small, sizeof small);
+    context_ =
+        *ServerTlsContext::create(TlsProfile::kIntermediate, name_, *TicketKeys::create(clock_));
+    ClientTlsOptions options;
+    options.ca_pem = OneName::authority.root.to_pem();
+    client_context_ = *ClientTlsContext::create(options);
+    server_ = *context_->new_ssl();
+    client_ = *client_context_->new_ssl("a.test");
+    check(attach_socket(server_.get(), server_socket_), "attach");
+    check(attach_socket(client_.get(), client_socket_), "attach");
+  }
+  ~TlsBio() override {
+    server_.reset();
+    client_.reset();
+    if (client_socket_ >= 0) ::close(client_socket_);
+    ::close(server_socket_);
+  }
+  void connect() {
+    for (int i = 0; i < 20; ++i) {
+      SSL_do_handshake(client_.get());
+      SSL_do_handshake(server_.get());
+    }
+    check(SSL_is_init_finished(server_.get()) && SSL_is_init_finished(client_.get()), "handshake");
+    check(flush_records(server_.get()) == FlushState::kDone, "flush");
+    ERR_clear_error();
+  }
+  /// Reads what is there, at most `limit` bytes.
+  std::string read(std::size_t limit) {
+    std::string got(limit, '\0');
+    const int size = SSL_read(client_.get(), got.data(), static_cast<int>(limit));
+    got.resize(size > 0 ? static_cast<std::size_t>(size) : 0);
+    ERR_clear_error();
+    return got;
+  }
+  void close_client() {
+    ::close(client_socket_);
+    client_socket_ = -1;
+  }
+
+  FakeClock clock_;
+  OneName name_;
+  int server_socket_ = -1, client_socket_ = -1;
+  std::shared_ptr<ServerTlsContext> context_;
+  std::shared_ptr<ClientTlsContext> client_context_;
+  SslPtr server_, client_;
+};
+
+TEST_F(TlsBio, GathersUntilItIsFlushed) {
+  connect();
+  ASSERT_EQ(SSL_write(server_.get(), "hello ", 6), 6);
+  ASSERT_EQ(SSL_write(server_.get(), "world", 5), 5);
+  EXPECT_GT(gathered_bytes(server_.get()), 11u);
+  EXPECT_EQ(read(100), "") << "nothing is sent before the flush";
+  EXPECT_EQ(flush_records(server_.get()), FlushState::kDone);
+  EXPECT_EQ(gathered_bytes(server_.get()), 0u);
+  EXPECT_EQ(read(100), "hello ");
+  EXPECT_EQ(read(100), "world");
+}
+
+TEST_F(TlsBio, FlushesNothingForNothing) {
+  connect();
+  EXPECT_EQ(flush_records(server_.get()), FlushState::kDone);
+  EXPECT_EQ(gathered_bytes(server_.get()), 0u);
+}
+
+TEST_F(TlsBio, SaysWantWriteWhenSocketAndGathererAreFull) {
+  connect();
+  const std::string block(16384, 'x');
+  int result = 0;
+  for (int i = 0; i < 100; ++i) {
+    result = SSL_write(server_.get(), block.data(), static_cast<int>(block.size()));
+    if (result <= 0) break;
+  }
+  ASSERT_LE(result, 0) << "somebody must say stop";
+  EXPECT_EQ(SSL_get_error(server_.get(), result), SSL_ERROR_WANT_WRITE);
+  EXPECT_EQ(flush_records(server_.get()), FlushState::kWouldBlock);
+  EXPECT_LE(gathered_bytes(server_.get()), 64u * 1024);
+  EXPECT_GT(gathered_bytes(server_.get()), 60u * 1024);
+}
+
+class TlsBioSeeds : public TlsBio, public ::testing::WithParamInterface<int> {};
+
+TEST_P(TlsBioSeeds, DeliversEveryByteInOrder) {
+  connect();
+  SeededRandom random(static_cast<std::uint64_t>(GetParam()));
+  constexpr std::size_t kTotal = 1024 * 1024;
+  std::string sent(kTotal, '\0'), got;
+  for (char& c : sent) c = static_cast<char>(random.next());
+  std::size_t written = 0, pending = 0;
+  for (int turn = 0; got.size() < kTotal && turn < 2'000'000; ++turn) {
+    if (written < kTotal && random.below(3) > 0) {
+      // After WANT_WRITE the same bytes are offered again, perhaps from another place.
+      if (pending == 0)
+        pending = std::min<std::size_t>(1 + random.below(random.below(2) ? 60000 : 300),
+                                        kTotal - written);
+      const std::string moved = sent.substr(written, pending);
+      const int result = SSL_write(server_.get(), moved.data(), static_cast<int>(moved.size()));
+      if (result > 0) {
+        written += static_cast<std::size_t>(result);
+        pending = 0;
+      } else {
+        ASSERT_EQ(SSL_get_error(server_.get(), result), SSL_ERROR_WANT_WRITE);
+        ERR_clear_error();
+      }
+    }
+    if (random.below(4) == 0 || written == kTotal) {
+      ASSERT_NE(flush_records(server_.get()), FlushState::kFailed);
+    }
+    if (random.below(2) == 0) got += read(1 + random.below(20000));
+  }
+  EXPECT_EQ(got.size(), kTotal);
+  EXPECT_TRUE(got == sent);
+  EXPECT_EQ(gathered_bytes(server_.get()), 0u);
+}
+
+INSTANTIATE_TEST_SUITE_P(Seeds, TlsBioSeeds, ::testing::Range(0, 6));
+
+TEST_F(TlsBio, FailsWithoutASignalWhenThePeerIsGone) {
+  connect();
+  close_client();
+  ASSERT_EQ(SSL_write(server_.get(), "hello", 5), 5) << "only gathered";
+  errno = 0;
+  EXPECT_EQ(flush_records(server_.get()), FlushState::kFailed);  // SIGPIPE would end the test.
+  EXPECT_EQ(errno, EPIPE);
+}
+
+TEST_F(TlsBio, HandshakeFailsCleanlyWhenThePeerIsGone) {
+  SSL_do_handshake(client_.get());
+  close_client();
+  const int result = SSL_do_handshake(server_.get());
+  EXPECT_NE(SSL_get_error(server_.get(), result), SSL_ERROR_NONE);
+  EXPECT_NE(SSL_get_error(server_.get(), result), SSL_ERROR_WANT_WRITE);
+  ERR_clear_error();
+}
+
+TEST_F(TlsBio, KeepsTheFlightThatAFullSocketDidNotTake) {
+  SSL_do_handshake(client_.get());
+  // Fill the server's socket, so that its first flight does not fit.
+  const std::string junk(4096, 'j');
+  std::size_t filled = 0;
+  for (ssize_t n = 0; (n = ::send(server_socket_, junk.data(), junk.size(), 0)) > 0;)
+    filled += static_cast<std::size_t>(n);
+  const int result = SSL_do_handshake(server_.get());
+  EXPECT_EQ(SSL_get_error(server_.get(), result), SSL_ERROR_WANT_READ);
+  EXPECT_GT(gathered_bytes(server_.get()), 0u);
+  EXPECT_EQ(flush_records(server_.get()), FlushState::kWouldBlock);
+  std::string drained(filled, '\0');
+  for (std::size_t at = 0; at < filled;) {
+    const ssize_t n = ::recv(client_socket_, drained.data() + at, filled - at, 0);
+    ASSERT_GT(n, 0);
+    at += static_cast<std::size_t>(n);
+  }
+  EXPECT_EQ(flush_records(server_.get()), FlushState::kDone);
+  connect();
+  ASSERT_EQ(SSL_write(server_.get(), "ok", 2), 2);
+  EXPECT_EQ(flush_records(server_.get()), FlushState::kDone);
+  EXPECT_EQ(read(10), "ok");
+}
+
+TEST_F(TlsBio, TellsItsDescriptor) {
+  EXPECT_EQ(SSL_get_wfd(server_.get()), server_socket_);
+  EXPECT_EQ(SSL_get_rfd(server_.get()), server_socket_);
+}
+
+}  // namespace
+}  // namespace gatehouse::net
