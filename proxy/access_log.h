@@ -43,7 +43,6 @@ class AccessLog {
   Result<void> reopen();
 
   std::size_t waiting_bytes() const { return waiting_.size(); }
-  std::uint64_t dropped_lines() const { return dropped_.value(); }
 
  private:
   enum class Sink : std::uint8_t { kFile, kSocket, kPipe };
