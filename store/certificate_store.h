@@ -94,8 +94,8 @@ class CertificateStore {
  public:
   CertificateStore(Database& database, net::JobThread& jobs) : database_(database), jobs_(jobs) {}
 
-  /// At start: the newest usable certificate per name: valid at `now` before expired, then the one
-  /// that ends last. A row that does not parse is logged (store.row_unusable) and skipped.
+  /// At start: the newest usable certificate per name: valid at `now` before any other, then the
+  /// one that was saved last. A row that does not parse is logged (store.row_unusable) and skipped.
   Result<std::vector<LoadedCertificate>> load_all(WallTime now);
   Result<RenewalState> load_renewal();
   Result<std::vector<Root>> load_roots();

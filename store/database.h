@@ -28,7 +28,8 @@ namespace gatehouse::store {
 /// A prepared statement with its values. Values are copied when bound; columns count from 0.
 class Statement {
  public:
-  Statement(sqlite3* connection, sqlite3_stmt* native) : connection_(connection), native_(native) {}
+  Statement(sqlite3* connection, sqlite3_stmt* native, std::size_t sql_bytes)
+      : connection_(connection), native_(native), sql_bytes_(sql_bytes) {}
   Statement(Statement&& other) noexcept;
   Statement& operator=(Statement&&) = delete;
   ~Statement();
@@ -54,10 +55,15 @@ class Statement {
   WallTime time(int column) const;
   std::optional<WallTime> optional_time(int column) const;
   bool is_null(int column) const;
+  /// Only white space and comments: nothing to run.
+  bool is_empty() const { return native_ == nullptr; }
+  /// How much of the given SQL this statement is; the rest was not looked at.
+  std::size_t sql_bytes() const { return sql_bytes_; }
 
  private:
   sqlite3* connection_;
   sqlite3_stmt* native_;
+  std::size_t sql_bytes_;
   int bound_ = 0;
 };
 
@@ -106,10 +112,15 @@ class Database {
   const std::string& path() const { return path_; }
 
  private:
-  friend Result<std::unique_ptr<Database>> open_database_file(const std::string& path);
-  explicit Database(sqlite3* connection) : connection_(connection) {}
+  friend class Transaction;
+  explicit Database(sqlite3* connection, std::string path)
+      : connection_(connection), path_(std::move(path)) {}
+  static Result<std::unique_ptr<Database>> open_sound(const std::string& path);
+  static Result<std::unique_ptr<Database>> replace_damaged(const std::string& path,
+                                                           const Error& damage, const Clock& clock);
   Result<Statement> prepare_only(std::string_view sql);
   Result<void> apply_pragmas();
+  bool is_in_transaction() const;
 
   std::optional<StateDirectory> directory_;  // its lock; unlocked after the connection is closed
   sqlite3* connection_;
