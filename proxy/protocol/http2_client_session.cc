@@ -1,0 +1,116 @@
+#include "proxy/protocol/http2_client_session.h"
+
+#include <utility>
+
+#include "daemon/base/error.h"
+
+namespace gatehouse::proxy {
+
+Http2ClientSession::Http2ClientSession(const Limits& limits, const Clock& clock,
+                                       ClientEvents& events, std::string_view scheme)
+    : Http2Session(Role::kClient, limits, clock), events_(events), scheme_(scheme) {}
+
+// ---- requests -------------------------------------------------------------------------------
+
+StreamId Http2ClientSession::send_request(const RequestHead& head, bool ended, StreamToken token) {
+  check(capacity() > 0, "a request needs capacity");
+  begin_list();
+  add_named(":method", head.method);
+  add_static(":scheme", scheme_);
+  if (!head.authority.empty()) add_named(":authority", head.authority);
+  add_named(":path", head.path);
+  add_fields(head.fields, head.content_length);
+  if (head.te_trailers) add_static("te", "trailers");
+  if (head.expects_continue) add_static("expect", "100-continue");
+  Stream& stream = submit_request(ended);
+  stream.token = token;
+  stream.is_announced = true;
+  return stream.id;
+}
+
+std::size_t Http2ClientSession::capacity() const {
+  if (!is_reusable()) return 0;
+  const std::size_t most = peer_streams_max(), open = open_streams();
+  return most > open ? most - open : 0;
+}
+
+void Http2ClientSession::on_taken(Stream& stream, std::size_t bytes) {
+  events_.on_request_taken(stream.token, bytes);
+}
+
+// ---- responses ------------------------------------------------------------------------------
+
+void Http2ClientSession::on_head_begin(Stream& stream) {
+  if (stream.has_peer_head) return reader().begin_trailers({limits().trailer_bytes, 0});
+  reader().begin_response({limits().response_header_bytes, 0});
+}
+
+void Http2ClientSession::on_head(Stream& stream, bool ended) {
+  if (!stream.is_announced || stream.was_reset_by_handler) return;
+  if (stream.has_peer_head) return on_trailers(stream);
+  on_response(stream, ended);
+}
+
+void Http2ClientSession::on_response(Stream& stream, bool ended) {
+  const HeadVerdict verdict = reader().finish_response();
+  if (!verdict.is_fine()) {
+    const Reset reason = verdict.is_malformed ? Reset::kProtocol : Reset::kOverflow;
+    return reset_stream(stream, error_of(reason), reason, verdict.detail);
+  }
+  ResponseHead& head = reader().response();
+  if (head.status >= 200) {
+    stream.has_peer_head = true;
+    events_.on_response(stream.token, head, ended);
+    if (ended && !stream.was_reset_by_handler) finish(stream, nullptr);
+    return;
+  }
+  if (++stream.interims > limits().interim_responses)
+    return reset_stream(stream, Http2Error::kCancel, Reset::kProtocol,
+                        "too_many_interim_responses");
+  events_.on_interim(stream.token, head);
+}
+
+void Http2ClientSession::on_malformed_head(Stream& stream, const char* detail) {
+  if (stream.reason != Reset::kNone) return;
+  stream.reason = Reset::kProtocol;
+  stream.detail = detail;
+}
+
+void Http2ClientSession::on_trailers(Stream& stream) {
+  const HeadVerdict verdict = reader().finish_trailers();
+  if (verdict.is_malformed)
+    return reset_stream(stream, Http2Error::kProtocol, Reset::kProtocol, verdict.detail);
+  if (!verdict.is_fine())
+    return reset_stream(stream, Http2Error::kInternal, Reset::kOverflow, verdict.detail);
+  finish(stream, &reader().trailers());
+}
+
+void Http2ClientSession::on_body(Stream& stream, std::string_view bytes) {
+  events_.on_response_body(stream.token, bytes);
+}
+
+/// The response is whole. What is left of the request is not wanted any more.
+void Http2ClientSession::finish(Stream& stream, const Fields* trailers) {
+  stream.is_announced = false;
+  if (!stream.is_end_sent) reset_stream(stream, Http2Error::kCancel, Reset::kNone, "");
+  events_.on_response_end(stream.token, trailers);
+}
+
+void Http2ClientSession::on_stream_over(Stream& stream, const StreamEnd& end) {
+  if (!std::exchange(stream.is_announced, false) || stream.was_reset_by_handler) return;
+  ClientEvents::Failure failure;
+  // kNone: nghttp2 saw both ends, so the response would be whole. It cannot be.
+  failure.reason = end.reason == Reset::kNone ? Reset::kProtocol : end.reason;
+  failure.detail = end.detail;
+  const bool is_unprocessed = end.reason == Reset::kRefused || !stream.is_head_sent;
+  failure.is_retryable = is_unprocessed;
+  failure.was_sent = !is_unprocessed;
+  events_.on_failed(stream.token, failure);
+}
+
+std::optional<StreamPast> Http2ClientSession::past_of(StreamId id) const {
+  if (id % 2 == 0 || id >= next_request_id()) return std::nullopt;
+  return StreamPast::kReset;  // Backends are ours: what comes late is dropped, and counted.
+}
+
+}  // namespace gatehouse::proxy
