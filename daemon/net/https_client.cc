@@ -258,7 +258,7 @@ asio::awaitable<Result<HttpResponse>> HttpsClient::State::send(HttpRequest reque
   if (!message) co_return std::move(message).error().in(doing);
   auto response = co_await send_on_any(*url, std::move(*message));
   if (!response) co_return std::move(response).error().in(doing);
-  co_return std::move(response);
+  co_return response;
 }
 
 const std::string* HttpResponse::find(std::string_view name) const {
@@ -298,7 +298,7 @@ asio::awaitable<Result<HttpResponse>> HttpsClient::send(HttpRequest request) {
   co_await asio::this_coro::throw_if_cancelled(false);
   auto response = co_await state_->send(std::move(request));
   co_await asio::this_coro::throw_if_cancelled(throws);
-  co_return std::move(response);
+  co_return response;
 }
 
 void HttpsClient::close_idle() { state_->idle.clear(); }
