@@ -102,7 +102,8 @@ asio::awaitable<Call<store::Account>> Registration::adopt_former(store::Account 
   auto key = AccountKey::from_pem(former.key_pem);
   if (!key) co_return failure_of(std::move(key).error());
   const std::string old_email = former.email;
-  auto updated = co_await update_contact(Signer{std::move(*key), former.url});
+  Signer signer{std::move(*key), former.url};
+  auto updated = co_await update_contact(std::move(signer));
   if (!updated) co_return std::move(updated).error();
   former.email = ca_.email;
   // First the new row, then the old one goes: a kill between them leaves the key in both.
