@@ -29,7 +29,7 @@ struct Field {
   YamlNode value;
   bool is_item = false;
   explicit operator bool() const { return static_cast<bool>(value); }
-  Mark mark() const { return value.mark(); }
+  Mark mark() const { return value ? value.mark() : key_mark; }
 };
 
 /// What a mapping is called in messages: `vhost "shop.example"`, or `"limits"` without a name.
@@ -66,7 +66,9 @@ class Fields {
   /// Complains about every key that was not asked for.
   void finish();
 
-  Mark mark() const { return mapping_.mark(); }
+  /// False: there was no mapping, so all keys are absent.
+  explicit operator bool() const { return static_cast<bool>(mapping_); }
+  Mark mark() const { return mapping_ ? mapping_.mark() : Mark{}; }
   const Title& title() const { return title_; }
   Reader& reader() { return reader_; }
 

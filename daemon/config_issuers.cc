@@ -80,7 +80,7 @@ void read_acme_keys(ConfigDraft& draft, Fields& fields, acme::Ca& ca) {
   read_email(reader, fields.find("email"), ca.email);
   const Field challenges = fields.find("challenges");
   read_challenges(reader, challenges, ca.challenges);
-  check_ports(draft, ca, challenges, fields.mark());
+  if (fields) check_ports(draft, ca, challenges, fields.mark());
   const Field roots = fields.find("ca_file");
   if (reader.file(roots, ca.ca_file)) {
     const auto& parsed = draft.files.chain(ca.ca_file);
