@@ -132,25 +132,28 @@ awaitable<void> Keeper::record_failure(Entry& entry, std::string ca, AttemptFail
   context.ca_attempts = facts.ca_attempts;
   context.ca_count = static_cast<int>(kept.wanted.issuers.size());
   context.has_valid_certificate = kept.is_valid_at(now);
+  const Reaction reaction = failure.reaction;
   co_await keep_hold(entry, ca, failure);
   // Held back here, another CA may still be asked: then only the schedule counts.
   const std::string free_ca = kept.pick_ca(holds_, now);
-  if (!free_ca.empty() && free_ca != ca) failure.not_before.reset();
+  if (!free_ca.empty() && free_ca != ca) {
+    failure.not_before.reset();
+    failure.reaction = Reaction::kTransient;
+  }
   facts.next_try = next_attempt(failure, context, now, parts_.random);
   if (facts.ca_attempts >= kAttemptsPerCa) fail_over(entry, ca);
   parts_.metrics
       .counter("gatehouse_certificate_failures_total", "Failed attempts to get a certificate",
                {{"certificate", facts.name}, {"problem", failure.problem_type}})
       .add();
-  const bool needs_person = failure.reaction == Reaction::kPersistent ||
-                            failure.reaction == Reaction::kAccount ||
+  const bool needs_person = reaction == Reaction::kPersistent || reaction == Reaction::kAccount ||
                             (kept.current && !context.has_valid_certificate);
   log(needs_person ? Level::kError : Level::kWarn, "certificate.failed")
       .with("name", facts.name)
       .with("ca", ca)
       .with("problem", failure.problem_type)
       .with("error", failure.error.message)
-      .with("reaction", to_string(failure.reaction))
+      .with("reaction", to_string(reaction))
       .with("attempts", facts.attempts)
       .with("expired", kept.current && !context.has_valid_certificate)
       .with("next_try", format_rfc3339(*facts.next_try));
@@ -165,7 +168,9 @@ awaitable<void> Keeper::keep_hold(Entry& entry, std::string ca, AttemptFailure f
   store::Hold hold;
   hold.ca = std::move(ca);
   if (!is_wide) hold.name = entry.kept.wanted.name;
-  hold.not_before = within(failure.not_before.value_or(after(now, kAccountHold)), now, kHoldMax);
+  // Rounded up, since the store keeps milliseconds: never earlier than the CA said.
+  hold.not_before = std::chrono::ceil<std::chrono::milliseconds>(
+      within(failure.not_before.value_or(after(now, kAccountHold)), now, kHoldMax));
   holds_[{hold.ca, hold.name}] = hold.not_before;
   const auto kept = co_await parts_.certificates.save_hold(std::move(hold));
   if (!kept) log(Level::kError, "store.not_saved").with("error", kept.error().message);

@@ -56,8 +56,11 @@ WallTime KeptCertificate::planned_renewal(WallTime now, Random& random) const {
   // Due when it came: a clock or a CA is wrong, and another certificate would not be better.
   if (facts.last_issued && *facts.last_issued <= now && latest <= *facts.last_issued)
     return after(*facts.last_issued, kDoubtfulWait);
-  const bool has_window =
-      ari.start && ari.end && ari.chosen && is_usable(*ari.start, *ari.end, valid);
+  // A window that was over before this leaf was issued is about another one, whatever its key says.
+  const bool is_known = facts.last_issued && *facts.last_issued <= now;
+  const bool has_window = ari.start && ari.end && ari.chosen &&
+                          is_usable(*ari.start, *ari.end, valid) &&
+                          !(is_known && *ari.end <= *facts.last_issued);
   if (has_window) return *ari.chosen;
   const bool is_spread = facts.next_try && *facts.next_try <= latest &&
                          *facts.next_try >= after(latest, (valid.not_before - latest) / 20);
@@ -72,6 +75,7 @@ bool KeptCertificate::schedule(WallTime now, Random& random) {
     next = planned_renewal(now, random);
   else if (facts.next_try && *facts.next_try < now)
     next = *facts.next_try;
+  next = std::chrono::floor<std::chrono::milliseconds>(next);  // as the store keeps it
   if (facts.next_try == next) return false;
   facts.next_try = next;
   return true;

@@ -18,17 +18,20 @@ constexpr Duration kLifeMax = 50 * 365 * 24h;
 Duration between(WallTime from, WallTime to) {
   using std::chrono::duration_cast;
   using std::chrono::seconds;
-  const auto whole = duration_cast<seconds>(to.time_since_epoch()) -
-                     duration_cast<seconds>(from.time_since_epoch());
+  const auto seconds_apart = duration_cast<seconds>(to.time_since_epoch()) -
+                             duration_cast<seconds>(from.time_since_epoch());
   const seconds most = duration_cast<seconds>(kLifeMax);
-  if (whole >= most) return kLifeMax;
-  if (whole <= -most) return -kLifeMax;
+  if (seconds_apart >= most) return kLifeMax;
+  if (seconds_apart <= -most) return -kLifeMax;
   return to - from;
 }
 
 Duration portion(Duration of, double part) {
   return Duration{static_cast<Duration::rep>(static_cast<double>(of.count()) * part)};
 }
+
+/// As the store keeps it: a time that is read back must equal the one that was written.
+WallTime whole(WallTime time) { return std::chrono::floor<std::chrono::milliseconds>(time); }
 
 /// +-10 %.
 Duration jittered(Duration wait, Random& random) {
@@ -61,7 +64,7 @@ WallTime fallback_renewal(Validity validity) {
 
 WallTime spread_renewal(Validity validity, Random& random) {
   const Duration life = std::max(between(validity.not_before, validity.not_after), Duration{0});
-  return advance(fallback_renewal(validity), -portion(life, 0.02 * random.fraction()));
+  return whole(advance(fallback_renewal(validity), -portion(life, 0.02 * random.fraction())));
 }
 
 bool is_usable(WallTime start, WallTime end, Validity validity) {
@@ -70,7 +73,7 @@ bool is_usable(WallTime start, WallTime end, Validity validity) {
 
 WallTime choose_moment(WallTime start, WallTime end, Validity validity, Random& random) {
   const WallTime last = std::min(end, validity.not_after);
-  return advance(start, portion(between(start, last), random.fraction()));
+  return whole(advance(start, portion(between(start, last), random.fraction())));
 }
 
 void apply_ari(store::AriFacts& ari, const AriAnswer& answer, Validity validity, WallTime now,
@@ -88,9 +91,10 @@ void apply_ari(store::AriFacts& ari, const AriAnswer& answer, Validity validity,
     return;
   }
   // An unchanged window keeps its moment: choosing again at each poll would favour early ones.
-  if (ari.chosen && ari.start == answer.start && ari.end == answer.end) return;
-  ari.start = answer.start;
-  ari.end = answer.end;
+  const WallTime start = whole(answer.start), end = whole(answer.end);
+  if (ari.chosen && ari.start == start && ari.end == end) return;
+  ari.start = start;
+  ari.end = end;
   ari.chosen = choose_moment(answer.start, answer.end, validity, random);
 }
 
@@ -133,7 +137,7 @@ WallTime next_attempt(const AttemptFailure& failure, const FailureContext& conte
   if (failure.reaction == Reaction::kAccount) wait = std::max(wait, portion(kDay, 0.9));
   if (failure.reaction == Reaction::kRateLimited && !failure.not_before)
     wait = std::max(wait, jittered(kRateLimitDefault, random));
-  const WallTime scheduled = advance(now, wait);
+  const WallTime scheduled = whole(advance(now, wait));
   if (!failure.not_before) return scheduled;
   const WallTime allowed = within(*failure.not_before, now, kHoldMax);
   return std::max(scheduled, advance(allowed, portion(1min, random.fraction())));
