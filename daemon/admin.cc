@@ -92,7 +92,8 @@ asio::awaitable<void> AdminServer::State::accept(Acceptor& acceptor, bool is_con
         co_await acceptor.async_accept(asio::redirect_error(asio::use_awaitable, error));
     if (error == asio::error::operation_aborted || !acceptor.is_open()) co_return;
     if (error) {
-      if (!co_await net::sleep_for(loop, std::chrono::milliseconds(100))) co_return;
+      const bool goes_on = co_await net::sleep_for(loop, std::chrono::milliseconds(100));
+      if (!goes_on) co_return;
       continue;
     }
     if (connections >= kConnectionsMax) continue;  // Closed at once.

@@ -2,9 +2,6 @@
 
 #include <sys/stat.h>
 
-#include <fstream>
-#include <sstream>
-
 namespace gatehouse::daemon {
 
 bool FileWatch::has_changed(const std::string& path) {
@@ -26,28 +23,6 @@ std::vector<FileCertificate> FileWatch::changed(const std::vector<FileCertificat
     if (chain || key) all.push_back(certificate);
   }
   return all;
-}
-
-namespace {
-Result<std::string> read_file(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::ostringstream text;
-  text << file.rdbuf();
-  if (!file) return Error{Fault::kIo, "cannot read " + path};
-  return std::move(text).str();
-}
-}  // namespace
-
-Result<net::CredentialPtr> read_credential(const FileCertificate& certificate) {
-  auto chain_pem = read_file(certificate.certificate_file);
-  if (!chain_pem) return chain_pem.error();
-  auto key_pem = read_file(certificate.key_file);
-  if (!key_pem) return key_pem.error();
-  auto chain = net::CertificateChain::from_pem(*chain_pem);
-  if (!chain) return std::move(chain).error().in(certificate.certificate_file);
-  auto key = net::PrivateKey::from_pem(*key_pem);
-  if (!key) return std::move(key).error().in(certificate.key_file);
-  return net::make_credential(certificate.name, std::move(*chain), std::move(*key));
 }
 
 }  // namespace gatehouse::daemon

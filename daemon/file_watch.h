@@ -30,7 +30,4 @@ class FileWatch {
   std::map<std::string, Stamp> stamps_;
 };
 
-/// Reads chain and key anew.
-Result<net::CredentialPtr> read_credential(const FileCertificate& certificate);
-
 }  // namespace gatehouse::daemon

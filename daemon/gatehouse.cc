@@ -14,6 +14,7 @@
 
 #include "daemon/base/log.h"
 #include "daemon/base/text.h"
+#include "daemon/certificate_files.h"
 #include "daemon/config_reader.h"
 
 namespace gatehouse::daemon {
@@ -171,7 +172,8 @@ asio::awaitable<void> Gatehouse::watch_files() {
         [this, files = config_.file_certificates] { return file_watch_.changed(files); };
     const std::vector<FileCertificate> changed = co_await compute_jobs_.run(std::move(look));
     for (const FileCertificate& file : changed) {
-      auto credential = read_credential(file);
+      auto credential =
+          CertificateFiles().credential(file.name, file.certificate_file, file.key_file);
       if (!credential) {
         log(Level::kError, "certificate.file_unusable")
             .with("name", file.name)
@@ -186,7 +188,8 @@ asio::awaitable<void> Gatehouse::watch_files() {
         if (known->name == file.name) known = *credential;
       on_certificate(*credential);
     }
-    if (!co_await net::sleep_for(loop_, kLookAtFiles)) co_return;
+    const bool goes_on = co_await net::sleep_for(loop_, kLookAtFiles);
+    if (!goes_on) co_return;
   }
 }
 

@@ -132,6 +132,7 @@ Result<void> DataPlane::use(std::shared_ptr<const Router> router,
   auto opened = open_listeners(options, inherited);
   if (!opened) return opened.error();
   view_ = std::move(*view);
+  limits_ = options.limits;
   retire_unused_pools(*view_);
   update_accepting();
   return {};

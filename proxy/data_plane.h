@@ -83,7 +83,7 @@ class DataPlane final : public ConnectionHost, public ExchangeHost {
   TimerQueue& timers() override { return tools_.loop.timers(); }
   const Clock& clock() const override { return tools_.loop.clock(); }
   Random& random() override { return tools_.random; }
-  const Limits& limits() const override { return view_->router->options().limits; }
+  const Limits& limits() const override { return limits_; }
   ConnectionMetrics& metrics() override { return connection_metrics_; }
   std::span<char> scratch() override { return {scratch_.get(), kScratchBytes}; }
   void mark_dirty(FrontendConnection& connection) override;
@@ -143,6 +143,7 @@ class DataPlane final : public ConnectionHost, public ExchangeHost {
   std::uint8_t frontend_sink_id_, backend_sink_id_, listener_sink_id_;
 
   LoopRef<View> view_;
+  Limits limits_;  // of view_; connections refer to them for as long as they live
   ChallengeTable challenges_;
   CertificateChooser chooser_;
   std::shared_ptr<net::TicketKeys> tickets_;

@@ -48,7 +48,10 @@ asio::awaitable<bool> is_cancelled() {
 asio::awaitable<void> run(asio::awaitable<void> task) {
   co_await asio::this_coro::throw_if_cancelled(false);
   co_await asio::post(asio::use_awaitable);
-  if (!co_await is_cancelled()) co_await std::move(task);
+  // GCC 12 loses its way in `if (!co_await a) co_await b;`: name the condition first.
+  const bool is_too_late = co_await is_cancelled();
+  if (is_too_late) co_return;
+  co_await std::move(task);
 }
 
 }  // namespace
@@ -116,7 +119,8 @@ bool TaskGroup::is_empty() const { return state_->tasks.empty(); }
 bool TaskGroup::is_stopped() const { return state_->is_stopped; }
 
 asio::awaitable<bool> sleep_for(Loop& loop, Duration duration) {
-  if (co_await is_cancelled()) co_return false;
+  const bool is_too_late = co_await is_cancelled();
+  if (is_too_late) co_return false;
   asio::steady_timer parked(loop.context(), SteadyTime::max());
   bool is_due = false;
   Timer timer(loop.timers(), [&is_due, &parked] {

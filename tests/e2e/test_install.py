@@ -72,6 +72,6 @@ def test_the_mistake_that_the_readme_shows_is_shown_like_that(tmp_path):
     config.write_text("vhosts:\n  - host: shop.mydomain.com\n    certifcate: shop\n    backend: http://127.0.0.1:8080\n")
     done = subprocess.run([str(BINARY), "check", "--config", str(config)], capture_output=True, text=True, timeout=60)
     shown, = re.findall(r"^\$ gatehouse check\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
-    expected = shown.replace("/etc/gatehouse/gatehouse.yaml:14:", f"{config}:3:").replace("\n  14 |", "\n   3 |")
+    expected = shown.replace("/etc/gatehouse/gatehouse.yaml:14:", f"{config}:3:").replace("\n  14 |", "\n  3 |")
     assert done.returncode == 2
     assert expected in done.stderr, done.stderr

@@ -1,6 +1,4 @@
 """What systemd sees: the units, inherited sockets, notifications, and the sandbox's system calls."""
-import os
-import pathlib
 import re
 import shlex
 import shutil
@@ -266,7 +264,7 @@ def test_the_release_needs_no_more_than_the_sandbox_gives(start_daemon, start_he
     wrapper = tmp_path / "traced"
     wrapper.write_text("#!/bin/sh\n"
                        f"[ \"$1\" = run ] || exec {shlex.quote(str(RELEASE))} \"$@\"\n"
-                       f"exec strace -f -qq -I 2 -o {trace} {shlex.quote(str(RELEASE))} \"$@\"\n")
+                       f"exec strace -D -f -o {trace} {shlex.quote(str(RELEASE))} \"$@\"\n")
     wrapper.chmod(0o755)
     daemon = start_daemon({"vhosts": [{"host": "localhost", "http": "serve",
                                        "backend": f"http://localhost:{start_hello()}"}]}, binary=wrapper)
@@ -276,11 +274,9 @@ def test_the_release_needs_no_more_than_the_sandbox_gives(start_daemon, start_he
         assert status == 0 and out, error + daemon.output()
     daemon.command("reload")
     daemon.command("certificates", "renew", "localhost")
-    status = pathlib.Path(f"/proc/{daemon.pid}/task/{daemon.pid}/children").read_text().split()
-    os.kill(int(status[0]), signal.SIGTERM)
-    wait_until(lambda: not daemon.is_running(), 60, "the end")
-
-    text = trace.read_text(errors="replace")
+    assert daemon.stop() == 0
+    ending = f"{daemon.pid} +++ exited"
+    text = wait_until(lambda: (t := trace.read_text(errors="replace")) and ending in t and t, 20, "the trace's end")
     calls = set(re.findall(r"^\d+\s+(?:<\.\.\. )?([a-z_0-9]+)(?:\(| resumed)", text, re.MULTILINE))
     assert {"accept4", "epoll_wait", "fdatasync"} & calls, "the trace is not the daemon's"
     # SQLite hands its files to the database's owner when root runs it; the service is not root.
