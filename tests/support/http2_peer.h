@@ -273,7 +273,7 @@ class ServerWorld : public ServerEvents {
     log.push_back("request " + std::to_string(stream) + " " + head.method + " " + head.scheme +
                   "://" + head.authority + head.path + (ended ? " ended" : ""));
     heads.push_back(head);
-    if (answers) respond(stream, 200, "ok");
+    if (answers && ended) respond(stream, 200, "ok");
     return stream + 1000;
   }
   void on_request_body(StreamToken token, std::string_view bytes) override {
