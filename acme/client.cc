@@ -11,6 +11,10 @@ namespace gatehouse::acme {
 
 namespace asio = boost::asio;
 
+// GCC 12 takes the allocation of a coroutine's frame for a plain one when it inlines only half of
+// Asio's pair of operators.
+#pragma GCC diagnostic ignored "-Wmismatched-new-delete"
+
 namespace {
 
 constexpr std::size_t kNoncesMax = 32, kNonceBytesMax = 512;

@@ -24,6 +24,10 @@ namespace gatehouse {
 
 namespace json = boost::json;
 
+// GCC 12 takes the allocation of a coroutine's frame for a plain one when it inlines only half of
+// Asio's pair of operators.
+#pragma GCC diagnostic ignored "-Wmismatched-new-delete"
+
 namespace {
 
 constexpr std::string_view kJson = "application/json";
