@@ -87,6 +87,9 @@ int Loop::State::turn() {
   int handled = run_posted();
   while (handled < kHandlersPerTurn && context.poll_one() > 0) ++handled;
   run_hooks();
+  // A thread may have posted after run_posted(), and its nudge have come up in this very turn.
+  const std::lock_guard lock(posting);
+  if (!posted.empty()) nudge();
   return handled;
 }
 
