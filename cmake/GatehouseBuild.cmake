@@ -19,7 +19,7 @@ if(MOLD)
 endif()
 
 add_compile_options(-Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion -Wnon-virtual-dtor
-  -Woverloaded-virtual -fno-plt -fstack-protector-strong -ffile-prefix-map=${CMAKE_SOURCE_DIR}/=)
+  -Woverloaded-virtual -pthread -fno-plt -fstack-protector-strong -ffile-prefix-map=${CMAKE_SOURCE_DIR}/=)
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   # GCC 12 sees uninitialised things in variant2, and with sanitizers a foreign delete of coroutine
   # frames, that are not there.
