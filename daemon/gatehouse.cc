@@ -8,7 +8,6 @@
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/redirect_error.hpp>
-#include <boost/asio/signal_set.hpp>
 #include <csignal>
 #include <set>
 
@@ -36,6 +35,7 @@ Gatehouse::Gatehouse(Config config)
       poller_(loop_),
       resolver_(loop_, poller_),
       systemd_(loop_.timers()),
+      signals_(loop_.context()),
       tasks_(loop_) {}
 
 Gatehouse::~Gatehouse() = default;
@@ -201,6 +201,12 @@ int Gatehouse::run() {
 #endif
   const rlimit none{0, 0};
   ::setrlimit(RLIMIT_CORE, &none);
+  // Before anybody hears that we are ready: from here on no signal ends us by its default.
+  for (const int signal : {SIGTERM, SIGINT, SIGHUP, SIGUSR1}) {
+    boost::system::error_code error;
+    signals_.add(signal, error);
+    check(!error, "a signal can be handled");
+  }
   tasks_.start("signals", handle_signals());
   if (!config_.file_certificates.empty()) tasks_.start("certificate files", watch_files());
   keeper_->start();
@@ -220,12 +226,10 @@ int Gatehouse::run() {
 }
 
 asio::awaitable<void> Gatehouse::handle_signals() {
-  asio::signal_set signals(loop_.context(), SIGTERM, SIGINT, SIGHUP);
-  signals.add(SIGUSR1);
   for (;;) {
     boost::system::error_code error;
     const int signal =
-        co_await signals.async_wait(asio::redirect_error(asio::use_awaitable, error));
+        co_await signals_.async_wait(asio::redirect_error(asio::use_awaitable, error));
     if (error) co_return;
     switch (signal) {
       case SIGHUP: (void)co_await reload(); break;

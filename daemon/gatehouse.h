@@ -7,6 +7,7 @@
 // reopens logs, a second SIGTERM ends at once.
 
 #include <boost/asio/awaitable.hpp>
+#include <boost/asio/signal_set.hpp>
 #include <memory>
 #include <optional>
 #include <string>
@@ -102,6 +103,7 @@ class Gatehouse {
   std::unique_ptr<acme::Keeper> keeper_;
   std::unique_ptr<AdminServer> admin_;
   SystemdNotify systemd_;
+  boost::asio::signal_set signals_;
   net::TaskGroup tasks_;
 
   std::map<std::string, net::CredentialPtr> temporaries_;  // by certificate name
