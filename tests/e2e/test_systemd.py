@@ -275,8 +275,8 @@ def test_the_release_needs_no_more_than_the_sandbox_gives(start_daemon, start_he
     daemon.command("reload")
     daemon.command("certificates", "renew", "localhost")
     assert daemon.stop() == 0
-    ending = f"{daemon.pid} +++ exited"
-    text = wait_until(lambda: (t := trace.read_text(errors="replace")) and ending in t and t, 20, "the trace's end")
+    ending = re.compile(rf"^{daemon.pid} +\+\+\+ exited", re.MULTILINE)
+    text = wait_until(lambda: ending.search(t := trace.read_text(errors="replace")) and t, 20, "the trace's end")
     calls = set(re.findall(r"^\d+\s+(?:<\.\.\. )?([a-z_0-9]+)(?:\(| resumed)", text, re.MULTILINE))
     assert {"accept4", "epoll_wait", "fdatasync"} & calls, "the trace is not the daemon's"
     # SQLite hands its files to the database's owner when root runs it; the service is not root.
