@@ -88,8 +88,7 @@ template <class Acceptor>
 asio::awaitable<void> AdminServer::State::accept(Acceptor& acceptor, bool is_control) {
   while (acceptor.is_open()) {
     boost::system::error_code error;
-    auto socket =
-        co_await acceptor.async_accept(asio::redirect_error(asio::use_awaitable, error));
+    auto socket = co_await acceptor.async_accept(asio::redirect_error(asio::use_awaitable, error));
     if (error == asio::error::operation_aborted || !acceptor.is_open()) co_return;
     if (error) {
       const bool goes_on = co_await net::sleep_for(loop, std::chrono::milliseconds(100));

@@ -117,34 +117,40 @@ void declare(CLI::App& app, Arguments& arguments, std::function<int()>& act) {
   add(app, "run", "Serve, in the foreground", [&] { return run(arguments); });
   add(app, "check", "Check the configuration: all errors at once",
       [&] { return check_config(arguments); });
-  add(app, "status", "What the daemon does", [&] {
-    return ask(arguments, "GET", "/status.json", status_text);
-  });
+  add(app, "status", "What the daemon does",
+      [&] { return ask(arguments, "GET", "/status.json", status_text); });
   add(app, "reload", "Take the changed configuration without touching connections",
       [&] { return ask(arguments, "POST", "/reload"); });
-  add(app, "import", "Turn manifests of cert-manager and Ingress into a configuration",
-      [] { return not_yet("import"); })
-      ->allow_extras();
+  add(app, "import", "Turn manifests of cert-manager and Ingress into a configuration", [] {
+    return not_yet("import");
+  })->allow_extras();
   add(app, "version", "Print the version", [&] { return version(arguments); });
 
   CLI::App* certificates = app.add_subcommand("certificates", "Look at and renew certificates");
   certificates->require_subcommand(1);
   certificates->fallthrough();
-  add(*certificates, "list", "All certificates", [&] {
-    return ask(arguments, "GET", "/certificates", certificates_text);
-  });
-  add(*certificates, "show", "One certificate", [&] {
-    return ask(arguments, "GET", "/certificates/show?name=" + percent_encoded(arguments.name),
-               certificate_text);
-  })->add_option("NAME", arguments.name, "its name, or a host that it covers")->required();
-  add(*certificates, "renew", "Renew now, and wait for it", [&] {
-    return ask(arguments, "POST", "/certificates/renew?name=" + percent_encoded(arguments.name));
-  })->add_option("NAME", arguments.name, "its name, or a host that it covers")->required();
+  add(*certificates, "list", "All certificates",
+      [&] { return ask(arguments, "GET", "/certificates", certificates_text); });
+  add(*certificates, "show", "One certificate",
+      [&] {
+        return ask(arguments, "GET", "/certificates/show?name=" + percent_encoded(arguments.name),
+                   certificate_text);
+      })
+      ->add_option("NAME", arguments.name, "its name, or a host that it covers")
+      ->required();
+  add(*certificates, "renew", "Renew now, and wait for it",
+      [&] {
+        return ask(arguments, "POST",
+                   "/certificates/renew?name=" + percent_encoded(arguments.name));
+      })
+      ->add_option("NAME", arguments.name, "its name, or a host that it covers")
+      ->required();
   CLI::App* exporting = add(*certificates, "export", "Print a chain, or the built-in CA's root",
                             [&] { return export_certificate(arguments); });
   exporting->add_option("NAME", arguments.name, "its name, or a host that it covers");
   exporting->add_flag("--root", arguments.wants_root, "the root of the built-in CA");
-  exporting->add_option("--issuer", arguments.issuer, "with --root: which one, if there are several");
+  exporting->add_option("--issuer", arguments.issuer,
+                        "with --root: which one, if there are several");
   for (const char* name : {"revoke", "import"})
     add(*certificates, name, "Not supported yet", [name] { return not_yet(name); })->allow_extras();
 }

@@ -21,9 +21,9 @@ Result<ControlReply> ask_daemon(const std::string& socket_path, const std::strin
   if (error) {
     const bool is_gone = error == asio::error::connection_refused ||
                          error == boost::system::errc::no_such_file_or_directory;
-    return Error{is_gone ? Fault::kNotFound : Fault::kConnection,
-                 is_gone ? "no daemon is running at " + socket_path
-                         : socket_path + ": " + error.message()};
+    return Error{
+        is_gone ? Fault::kNotFound : Fault::kConnection,
+        is_gone ? "no daemon is running at " + socket_path : socket_path + ": " + error.message()};
   }
   http::request<http::empty_body> request;
   request.version(11);

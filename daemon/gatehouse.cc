@@ -82,8 +82,8 @@ Result<void> Gatehouse::build() {
   proxy_ = std::make_unique<proxy::Proxy>(
       proxy::DataPlaneTools{loop_, poller_, resolver_, random_, metrics_});
   challenges_ = std::make_unique<ChallengeBridge>(proxy_->challenges());
-  authorities_ = std::make_unique<Authorities>(Authorities::Parts{
-      loop_, compute_jobs_, *certificate_store_, *account_store_, *challenges_});
+  authorities_ = std::make_unique<Authorities>(
+      Authorities::Parts{loop_, compute_jobs_, *certificate_store_, *account_store_, *challenges_});
   keeper_ = std::make_unique<acme::Keeper>(
       acme::Keeper::Parts{loop_, random_, metrics_, *certificate_store_, *account_store_},
       [this](net::CredentialPtr credential) { on_certificate(credential); });
@@ -99,8 +99,8 @@ Result<void> Gatehouse::build() {
 
   std::vector<net::ListenAddress> addresses = config_.proxy.https;
   addresses.insert(addresses.end(), config_.proxy.http.begin(), config_.proxy.http.end());
-  auto started = proxy_->start(std::make_shared<proxy::Options>(config_.proxy),
-                               inherited_sockets(addresses));
+  auto started =
+      proxy_->start(std::make_shared<proxy::Options>(config_.proxy), inherited_sockets(addresses));
   if (!started) return started;
   admin_ = std::make_unique<AdminServer>(
       loop_, [this](AdminRequest request) { return answer(std::move(request)); });
@@ -136,8 +136,7 @@ Result<net::CredentialPtr> Gatehouse::make_temporary(const std::string& name,
   return net::CredentialPtr(std::move(marked));
 }
 
-Result<std::shared_ptr<const proxy::CertificateTable>> Gatehouse::make_table(
-    const Config& config) {
+Result<std::shared_ptr<const proxy::CertificateTable>> Gatehouse::make_table(const Config& config) {
   std::vector<net::CredentialPtr> credentials;
   for (const FileCertificate& file : config.file_certificates)
     credentials.push_back(file.credential);
@@ -168,8 +167,9 @@ Result<std::shared_ptr<const proxy::CertificateTable>> Gatehouse::make_table(
 
 asio::awaitable<void> Gatehouse::watch_files() {
   for (;;) {
-    std::function<std::vector<FileCertificate>()> look =
-        [this, files = config_.file_certificates] { return file_watch_.changed(files); };
+    std::function<std::vector<FileCertificate>()> look = [this, files = config_.file_certificates] {
+      return file_watch_.changed(files);
+    };
     const std::vector<FileCertificate> changed = co_await compute_jobs_.run(std::move(look));
     for (const FileCertificate& file : changed) {
       auto credential =
@@ -196,7 +196,7 @@ asio::awaitable<void> Gatehouse::watch_files() {
 // ---- life -----------------------------------------------------------------------------------
 
 int Gatehouse::run() {
-#ifndef __SANITIZE_ADDRESS__  // LeakSanitizer traces the process that it is in.
+#ifndef __SANITIZE_ADDRESS__    // LeakSanitizer traces the process that it is in.
   ::prctl(PR_SET_DUMPABLE, 0);  // Keys must not end in a core file.
 #endif
   const rlimit none{0, 0};

@@ -79,9 +79,9 @@ asio::awaitable<AdminReply> Gatehouse::answer_control(AdminRequest request) {
 asio::awaitable<AdminReply> Gatehouse::export_root(std::string issuer) {
   acme::InternalCa* ca = authorities_->internal(issuer);
   if (!ca) {
-    co_return error_reply(Error{
-        Fault::kNotFound, issuer.empty() ? "no vhost uses the built-in CA"
-                                         : "no built-in CA \"" + issuer + "\" is in use"});
+    co_return error_reply(
+        Error{Fault::kNotFound, issuer.empty() ? "no vhost uses the built-in CA"
+                                               : "no built-in CA \"" + issuer + "\" is in use"});
   }
   auto pem = co_await ca->root_pem();
   if (!pem) co_return error_reply(pem.error());

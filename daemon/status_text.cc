@@ -1,8 +1,8 @@
 // The other half of status.h: JSON to what people read.
 
+#include <fmt/format.h>
 #include <boost/json/array.hpp>
 #include <boost/json/object.hpp>
-#include <fmt/format.h>
 
 #include "daemon/base/json.h"
 #include "daemon/gatehouse.h"
@@ -58,8 +58,8 @@ std::string table(const json::array& certificates) {
     out += fmt::format("{:<32} {:<10} {:<20} {:<18} {}\n", text(certificate, "name"),
                        state_of(certificate), text(certificate, "not_after"),
                        text(certificate, "issuer"), next_of(certificate));
-    if (const json::value* error = certificate.if_contains("last_error"); error &&
-                                                                          error->is_object())
+    if (const json::value* error = certificate.if_contains("last_error");
+        error && error->is_object())
       out += fmt::format("  last error ({}, {}): {}\n", text(error->as_object(), "at"),
                          text(error->as_object(), "issuer"), text(error->as_object(), "message"));
     if (certificate.contains("not_saved"))
@@ -68,7 +68,9 @@ std::string table(const json::array& certificates) {
   return out;
 }
 
-Error not_status() { return Error{Fault::kInvalid, "the daemon's answer is not what was expected"}; }
+Error not_status() {
+  return Error{Fault::kInvalid, "the daemon's answer is not what was expected"};
+}
 
 std::string html_escaped(std::string_view from) {
   std::string out;
@@ -150,11 +152,10 @@ Result<std::string> certificate_text(std::string_view from) {
   line("because", text(certificate, "next_reason"));
   line("not saved", text(certificate, "not_saved"));
   line("explanation", text(certificate, "explanation_url"));
-  if (const json::value* error = certificate.if_contains("last_error");
-      error && error->is_object())
-    line("last error", fmt::format("{} ({}): {}", text(error->as_object(), "at"),
-                                   text(error->as_object(), "issuer"),
-                                   text(error->as_object(), "message")));
+  if (const json::value* error = certificate.if_contains("last_error"); error && error->is_object())
+    line("last error",
+         fmt::format("{} ({}): {}", text(error->as_object(), "at"),
+                     text(error->as_object(), "issuer"), text(error->as_object(), "message")));
   if (certificate.contains("chain")) out += "\n" + text(certificate, "chain");
   return out;
 }

@@ -67,8 +67,7 @@ std::string local_address_of(const SSL* ssl) {
   sockaddr_storage where{};
   socklen_t size = sizeof where;
   if (::getsockname(SSL_get_fd(ssl), reinterpret_cast<sockaddr*>(&where), &size) != 0) return {};
-  const auto address =
-      net::SocketAddress::from_native(reinterpret_cast<sockaddr*>(&where), size);
+  const auto address = net::SocketAddress::from_native(reinterpret_cast<sockaddr*>(&where), size);
   return address.is_unix() ? std::string() : address.ip().to_string();
 }
 }  // namespace
@@ -77,9 +76,10 @@ DataPlane::DataPlane(const DataPlaneTools& tools)
     : tools_(tools),
       connection_metrics_(make_connection_metrics(tools.metrics)),
       open_frontends_(tools.metrics.gauge("gatehouse_connections", "Client connections open now.")),
-      durations_(tools.metrics.histogram(
-          "gatehouse_request_duration_seconds", "Time from the request's head to the response's end.",
-          {.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60})),
+      durations_(
+          tools.metrics.histogram("gatehouse_request_duration_seconds",
+                                  "Time from the request's head to the response's end.",
+                                  {.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60})),
       scratch_(std::make_unique_for_overwrite<char[]>(kScratchBytes)),
       frontend_sink_(std::make_unique<FrontendSink>(*this)),
       backend_sink_(std::make_unique<BackendSink>(*this)),
@@ -91,9 +91,9 @@ DataPlane::DataPlane(const DataPlaneTools& tools)
       drain_timer_(tools.loop.timers(), [this] { finish_drain(); }) {
   static constexpr const char* kClasses[] = {"none", "1xx", "2xx", "3xx", "4xx", "5xx"};
   for (std::size_t i = 0; i < 6; ++i)
-    responses_[i] = &tools.metrics.counter("gatehouse_requests_total",
-                                           "Requests answered, by class of status.",
-                                           {{"status", kClasses[i]}});
+    responses_[i] =
+        &tools.metrics.counter("gatehouse_requests_total", "Requests answered, by class of status.",
+                               {{"status", kClasses[i]}});
   tools.loop.at_turn_end([this] { end_turn(); });
 }
 
@@ -213,8 +213,7 @@ Result<void> DataPlane::open_listeners(const Options& options, const InheritedSo
                     [&](const auto& open) { return open && is_same(*open, want); }))
       continue;
     const auto given = inherited.find(want.address->text);
-    auto listener =
-        std::make_unique<Listener>(tools_.poller, timers(), *want.address, want.is_tls);
+    auto listener = std::make_unique<Listener>(tools_.poller, timers(), *want.address, want.is_tls);
     auto started = listener->start(
         listener_sink_id_, listeners_.size(), given == inherited.end() ? -1 : given->second,
         [this](Listener& from, int descriptor, const net::SocketAddress& peer) {
@@ -276,8 +275,8 @@ void DataPlane::on_accept(Listener& listener, int descriptor, const net::SocketA
     ::setsockopt(descriptor, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
   }
   ++sources_[facts.peer_ip];
-  const FrontendId id = frontends_.insert(
-      std::make_unique<FrontendConnection>(*this, descriptor, std::move(facts)));
+  const FrontendId id =
+      frontends_.insert(std::make_unique<FrontendConnection>(*this, descriptor, std::move(facts)));
   FrontendConnection& connection = *frontends_.find(id);
   if (!connection.start(id, frontend_sink_id_, listener.is_tls() ? server_tls_.get() : nullptr))
     retire(connection);
@@ -290,8 +289,10 @@ void DataPlane::update_accepting() {
   const bool is_full = most != 0 && frontends_.size() >= most;
   for (auto& listener : listeners_) {
     if (!listener) continue;
-    if (is_full) listener->pause();
-    else listener->resume();
+    if (is_full)
+      listener->pause();
+    else
+      listener->resume();
   }
 }
 
@@ -405,12 +406,13 @@ void DataPlane::drain(std::function<void()> done) {
   tools_.loop.wake();
 }
 
-/// First the GOAWAY with the last stream id, a moment after the one that announced it; then the end.
+/// First the GOAWAY with the last stream id, a moment after the one that announced it; then the
+/// end.
 void DataPlane::finish_drain() {
   if (drain_step_++ == 0) {
     frontends_.for_each([](FrontendId, FrontendConnection& connection) { connection.drain(); });
-    drain_timer_.arm(std::max<Duration>(limits().drain_timeout - kSecondGoaway,
-                                        std::chrono::milliseconds(1)));
+    drain_timer_.arm(
+        std::max<Duration>(limits().drain_timeout - kSecondGoaway, std::chrono::milliseconds(1)));
   } else {
     log(Level::kWarn, "proxy.drain_deadline")
         .with("connections", frontends_.size())

@@ -1,8 +1,8 @@
 #pragma once
-// The data plane of one loop: its listeners, connections, exchanges and pools, and the turn in which
-// they are flushed and reaped. Share-nothing: what it gets from outside is an immutable snapshot
-// (Router, CertificateTable) or a call on its loop. It decides for each request where it goes
-// (data_plane_requests.cc); how bytes move is the connections' business.
+// The data plane of one loop: its listeners, connections, exchanges and pools, and the turn in
+// which they are flushed and reaped. Share-nothing: what it gets from outside is an immutable
+// snapshot (Router, CertificateTable) or a call on its loop. It decides for each request where it
+// goes (data_plane_requests.cc); how bytes move is the connections' business.
 
 #include <functional>
 #include <map>

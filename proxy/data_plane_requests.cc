@@ -174,8 +174,7 @@ void DataPlane::redirect(Exchange& exchange, int status, std::string location) {
 
 void DataPlane::act(Exchange& exchange, const CompiledRoute& route) {
   const Route& options = *route.options;
-  if (options.redirect)
-    return redirect(exchange, options.redirect->status, options.redirect->to);
+  if (options.redirect) return redirect(exchange, options.redirect->status, options.redirect->to);
   if (options.respond) {
     ResponseHead head;
     head.status = options.respond->status;
@@ -239,9 +238,9 @@ void DataPlane::log_exchange(const Exchange& exchange) {
   record.endpoint = exchange.endpoint;
   std::string local, remote;
   if (access_log_format_ == AccessLogFormat::kJson) {
-    record.code_details = !exchange.detail().empty()  ? exchange.detail()
-                          : exchange.backend_time()   ? std::string_view("via_upstream")
-                                                      : std::string_view("direct_response");
+    record.code_details = !exchange.detail().empty() ? exchange.detail()
+                          : exchange.backend_time()  ? std::string_view("via_upstream")
+                                                     : std::string_view("direct_response");
     if (exchange.route) {
       const auto& view = static_cast<const View&>(*exchange.snapshot);
       record.route_name = exchange.route->name();

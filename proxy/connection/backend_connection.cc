@@ -191,8 +191,10 @@ void BackendConnection::flush() {
   if (is_written) out_.release();
   if (is_written && more) host_.resume_later(*this);
   if (has_read_paused_ && session_->wants_input()) {
-    if (channel_.has_pending()) host_.resume_later(*this);
-    else has_read_paused_ = false;
+    if (channel_.has_pending())
+      host_.resume_later(*this);
+    else
+      has_read_paused_ = false;
   }
   watch_.want(!is_ending_ && session_->wants_input(), wants_write_);
   update_timer(moved);

@@ -52,7 +52,7 @@ class BackendConnection final : public ClientEvents {
 
   bool is_dirty = false;
   bool is_retired = false;
-  bool is_offered = false;  // in the pool's list of connections with capacity
+  bool is_offered = false;           // in the pool's list of connections with capacity
   bool counts_as_connecting = true;  // the pool's bookkeeping
 
  private:
@@ -85,8 +85,12 @@ class BackendConnection final : public ClientEvents {
   std::unique_ptr<ClientSession> session_;
   FlatBuffer out_;
   Phase phase_ = Phase::kConnecting;
-  enum class Waiting : std::uint8_t { kNothing, kConnect, kIdle, kStall } waiting_ =
-      Waiting::kNothing;
+  enum class Waiting : std::uint8_t {
+    kNothing,
+    kConnect,
+    kIdle,
+    kStall
+  } waiting_ = Waiting::kNothing;
   bool wants_write_ = false;
   bool is_ending_ = false;
   bool is_draining_ = false;

@@ -50,8 +50,7 @@ BackendPool::BackendPool(ConnectionHost& host, const Backend& backend, const End
       speaks_h2_(backend.protocol == BackendProtocol::kHttp2) {
   settings_.protocol = backend.protocol;
   settings_.tls = endpoint.is_tls ? tls_.get() : nullptr;
-  settings_.server_name =
-      backend.tls.server_name.empty() ? endpoint.host : backend.tls.server_name;
+  settings_.server_name = backend.tls.server_name.empty() ? endpoint.host : backend.tls.server_name;
   settings_.connect_timeout = backend.timeouts.connect;
   settings_.idle_timeout = backend.timeouts.idle;
   if (!endpoint.unix_path.empty()) {
@@ -129,33 +128,32 @@ void BackendPool::connect_for_waiting() {
 void BackendPool::resolve() {
   if (std::exchange(is_resolving_, true)) return;
   ConnectionHost& host = host_;
-  host_.resolver().resolve(
-      endpoint_.host, endpoint_.port,
-      [&host, id = id_](Result<std::vector<net::SocketAddress>> answer) {
-        BackendPool* pool = host.find_pool(id);
-        if (!pool) return;
-        pool->is_resolving_ = false;
-        if (answer && !answer->empty()) {
-          pool->addresses_ = std::move(*answer);
-          pool->next_address_ = 0;
-        } else {
-          log(Level::kWarn, "backend.resolve_failed")
-              .with("backend", pool->backend_name_)
-              .with("host", pool->endpoint_.host)
-              .with("reason", answer ? "no address" : answer.error().message);
-          if (pool->addresses_.empty())
-            return pool->fail_waiting(ResponseFlag::kDf, "dns_resolution_failed");
-        }
-        pool->resolved_at_ = host.timers().now();
-        pool->connect_for_waiting();
-      });
+  host_.resolver().resolve(endpoint_.host, endpoint_.port,
+                           [&host, id = id_](Result<std::vector<net::SocketAddress>> answer) {
+                             BackendPool* pool = host.find_pool(id);
+                             if (!pool) return;
+                             pool->is_resolving_ = false;
+                             if (answer && !answer->empty()) {
+                               pool->addresses_ = std::move(*answer);
+                               pool->next_address_ = 0;
+                             } else {
+                               log(Level::kWarn, "backend.resolve_failed")
+                                   .with("backend", pool->backend_name_)
+                                   .with("host", pool->endpoint_.host)
+                                   .with("reason", answer ? "no address" : answer.error().message);
+                               if (pool->addresses_.empty())
+                                 return pool->fail_waiting(ResponseFlag::kDf,
+                                                           "dns_resolution_failed");
+                             }
+                             pool->resolved_at_ = host.timers().now();
+                             pool->connect_for_waiting();
+                           });
 }
 
 /// Begins one connection. False: not even that worked, and those who waited were told.
 bool BackendPool::connect() {
   const net::SocketAddress& address = addresses_[next_address_++ % addresses_.size()];
-  const int descriptor =
-      ::socket(address.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  const int descriptor = ::socket(address.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (descriptor < 0) {
     log(Level::kError, "backend.no_socket")
         .with("backend", backend_name_)
@@ -164,13 +162,11 @@ bool BackendPool::connect() {
     return false;
   }
   const int on = 1;
-  if (!address.is_unix())
-    ::setsockopt(descriptor, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  if (!address.is_unix()) ::setsockopt(descriptor, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
   host_.metrics().backend_connects.add();
   BackendConnection::Settings settings = settings_;
   settings.address = address.to_string();
-  if (::connect(descriptor, address.native(), address.native_size()) != 0 &&
-      errno != EINPROGRESS) {
+  if (::connect(descriptor, address.native(), address.native_size()) != 0 && errno != EINPROGRESS) {
     const std::string reason = errno_error("connect", errno).message;
     ::close(descriptor);
     host_.metrics().backend_connect_failures.add();

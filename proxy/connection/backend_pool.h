@@ -68,9 +68,9 @@ class BackendPool {
   std::size_t failed_in_a_row_ = 0;  // connects, since one succeeded
   std::size_t connections_ = 0, connecting_ = 0;
   SteadyTime resolved_at_{};
-  bool is_literal_ = false;   // an address or a path: nothing to resolve
+  bool is_literal_ = false;  // an address or a path: nothing to resolve
   bool is_resolving_ = false;
-  bool speaks_h2_ = false;    // what the last connection turned out to speak
+  bool speaks_h2_ = false;  // what the last connection turned out to speak
   bool is_retiring_ = false;
 };
 

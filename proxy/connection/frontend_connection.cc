@@ -164,8 +164,10 @@ void FrontendConnection::flush() {
   if (is_written) out_.release();
   if (is_written && more) host_.resume_later(*this);
   if (has_read_paused_ && session_->wants_input()) {
-    if (channel_.has_pending()) host_.resume_later(*this);
-    else has_read_paused_ = false;
+    if (channel_.has_pending())
+      host_.resume_later(*this);
+    else
+      has_read_paused_ = false;
   }
   watch_.want(!is_ending_ && session_->wants_input(), wants_write_);
   update_waiting(moved);
@@ -255,9 +257,7 @@ void FrontendConnection::on_timer() {
       is_ending_ = true;
       host_.mark_dirty(*this);
       return;
-    case Waiting::kStall:
-      host_.metrics().stalled.add();
-      return lose();
+    case Waiting::kStall: host_.metrics().stalled.add(); return lose();
     case Waiting::kLinger: host_.retire(*this); return;
   }
 }

@@ -21,9 +21,9 @@ class FrontendConnection final : public ServerEvents {
  public:
   struct Facts {
     net::SocketAddress peer, local;
-    std::string peer_ip;       // text, for headers and logs
+    std::string peer_ip;  // text, for headers and logs
     bool is_tls = false;
-    bool is_trusted = false;   // peer is in listen.trusted_proxies
+    bool is_trusted = false;  // peer is in listen.trusted_proxies
   };
 
   FrontendConnection(ConnectionHost& host, int descriptor, Facts facts);
@@ -86,7 +86,7 @@ class FrontendConnection final : public ServerEvents {
   Phase phase_ = Phase::kHandshake;
   Waiting waiting_ = Waiting::kNothing;
   bool wants_write_ = false;
-  bool is_ending_ = false;      // the session refused its input: close after the output
+  bool is_ending_ = false;        // the session refused its input: close after the output
   bool has_read_paused_ = false;  // data may wait inside TLS
   bool has_ended_input_ = false;
   std::size_t lingered_bytes_ = 0;

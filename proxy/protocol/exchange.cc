@@ -288,7 +288,8 @@ void Exchange::arm_timer() {
   Duration after = Duration::max();
   const auto consider = [&](Duration limit, SteadyTime since) {
     if (limit > Duration::zero())
-      after = std::min(after, std::max<Duration>(limit - (now - since), std::chrono::milliseconds(1)));
+      after =
+          std::min(after, std::max<Duration>(limit - (now - since), std::chrono::milliseconds(1)));
   };
   if (!has_request_ended_) {
     if (timeouts_.body_rate != 0) consider(timeouts_.body_period, last_judged_);

@@ -1,10 +1,11 @@
 #pragma once
-// One request and its response on their way through the proxy: the junction of a frontend stream and
-// a backend stream. It passes messages on, returns credit (bytes are acknowledged to one side when
-// the other has taken them), judges the timers of DESIGN.md ("Timers") and decides what the client
-// sees when something fails ("Own statuses"). Pure: it knows sessions and ids, no sockets.
+// One request and its response on their way through the proxy: the junction of a frontend stream
+// and a backend stream. It passes messages on, returns credit (bytes are acknowledged to one side
+// when the other has taken them), judges the timers of DESIGN.md ("Timers") and decides what the
+// client sees when something fails ("Own statuses"). Pure: it knows sessions and ids, no sockets.
 //
-//   kRouting --go_to_backend--> kWaiting --on_assigned--> kForwarding --response head--> kResponding
+//   kRouting --go_to_backend--> kWaiting --on_assigned--> kForwarding --response head-->
+//   kResponding
 //      any of the first three --reply--> kReplied;    on_closed ends each of them: kDone
 //
 // Owned by the data plane's table; named by id from both streams (their token).
@@ -37,15 +38,15 @@ using PoolId = SlotId<BackendPool>;
 
 /// What the timers of one exchange allow; from the limits and the backend's timeouts.
 struct ExchangeTimeouts {
-  Duration response{};  // silence of the backend; 0: none (gRPC, event streams)
-  Duration stall{};     // a peer that takes nothing of what is ready for it
+  Duration response{};           // silence of the backend; 0: none (gRPC, event streams)
+  Duration stall{};              // a peer that takes nothing of what is ready for it
   Duration body_period{};        // body_rate is judged over each of these
   std::uint64_t body_rate = 0;   // bytes/s of a request body; 0: no bound
   std::uint64_t body_bytes = 0;  // of a request; 0: no bound
 };
 
-/// What an exchange asks of the data plane. The sessions are found by id each time: null means gone.
-/// Finding one also marks its connection to be flushed at the end of the turn.
+/// What an exchange asks of the data plane. The sessions are found by id each time: null means
+/// gone. Finding one also marks its connection to be flushed at the end of the turn.
 class ExchangeHost {
  public:
   virtual ~ExchangeHost() = default;
@@ -146,9 +147,9 @@ class Exchange {
   BackendId backend_;
   StreamId frontend_stream_ = 0, backend_stream_ = 0;
   Phase phase_ = Phase::kDone;
-  bool has_request_ended_ = false;    // all of it has come from the client
-  bool has_request_sent_end_ = false; // and was handed to the backend's session
-  bool has_response_ended_ = false;   // all of it was handed to the frontend's session
+  bool has_request_ended_ = false;     // all of it has come from the client
+  bool has_request_sent_end_ = false;  // and was handed to the backend's session
+  bool has_response_ended_ = false;    // all of it was handed to the frontend's session
   bool is_backend_reused_ = false;
   std::uint8_t attempts_ = 0;
   int status_ = 0;
