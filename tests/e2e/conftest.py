@@ -50,3 +50,37 @@ def start_hello(tmp_path, cleanup):
 def site(tmp_path):
     """A self-signed certificate for www.example.test and friends: (certificate, key)."""
     return make_certificate(tmp_path, ["www.example.test", "mobile.example.test", "*.wild.example.test", "127.0.0.1"])
+
+
+@pytest.fixture(scope="module")
+def start_edge(tmp_path_factory):
+    """Starts daemons before programmable backends (edge.py); they end with the file's last test."""
+    from edge import Edge
+    started = []
+
+    def start(**options):
+        started.append(Edge(tmp_path_factory.mktemp("edge"), **options))
+        return started[-1]
+    yield start
+    for edge in started:
+        edge.close()
+
+
+@pytest.fixture(scope="module")
+def module_cleanup():
+    """As cleanup, for what the tests of a whole file share."""
+    with contextlib.ExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture(scope="module")
+def module_hello(tmp_path_factory, module_cleanup):
+    """As start_hello, for what the tests of a whole file share."""
+    def start(version="v1"):
+        port, = free_ports(1)
+        log = tmp_path_factory.mktemp("hello") / f"hello-{version}.log"
+        server = Process(["python3", SUPPORT / "helloworld.py", port, version], log)
+        module_cleanup.callback(server.close)
+        wait_until(lambda: accepts(port), 10, "helloworld's start")
+        return port
+    return start
