@@ -4,6 +4,7 @@ import os
 import pathlib
 import signal
 import socket
+import sqlite3
 import ssl
 import subprocess
 import time
@@ -162,6 +163,14 @@ class Daemon(Process):
         return wait_until(lambda: (c := self.certificate(name)) and c["state"] == "valid" and c, seconds,
                           f"a certificate for {name}")
 
+    def rows(self, sql):
+        """What its database has, read beside it."""
+        database = sqlite3.connect(f"file:{self.config['state']}/gatehouse.db?mode=ro", uri=True, timeout=10)
+        try:
+            return database.execute(sql).fetchall()
+        finally:
+            database.close()
+
     def resident_kib(self):
         for line in pathlib.Path(f"/proc/{self.pid}/status").read_text().splitlines():
             if line.startswith("VmRSS:"):
@@ -272,6 +281,15 @@ def tls_connect(port, server_name, alpn=("http/1.1",), ca_file=None, version=Non
         context.minimum_version = context.maximum_version = version
     raw = socket.create_connection(("127.0.0.1", port), timeout=20)
     return context.wrap_socket(raw, server_hostname=server_name)
+
+
+def presented(port, server_name):
+    """The certificate that is served for a name, as openssl prints it."""
+    with tls_connect(port, server_name) as connection:
+        pem = ssl.DER_cert_to_PEM_cert(connection.getpeercert(True))
+    done = subprocess.run(["openssl", "x509", "-noout", "-text"], input=pem, capture_output=True, text=True,
+                          check=True)
+    return done.stdout
 
 
 def served_serial(port, server_name):
