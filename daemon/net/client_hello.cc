@@ -71,6 +71,7 @@ std::optional<AlpnOffer> parse_alpn_list(Bytes list) {
     const std::string_view name = text_of(*protocol);
     offer.has_h2 |= name == "h2";
     offer.has_http1 |= name == "http/1.1";
+    offer.has_http10 |= name == "http/1.0";
     has_acme_tls |= name == "acme-tls/1";
     ++count;
   }

@@ -16,6 +16,7 @@ std::optional<std::string> parse_server_name(std::span<const std::uint8_t> exten
 /// What an application_layer_protocol_negotiation extension offers (RFC 7301 section 3.1).
 struct AlpnOffer {
   bool has_h2 = false, has_http1 = false;
+  bool has_http10 = false;   // what clients offer that speak nothing newer
   bool is_acme_tls = false;  // the list is exactly "acme-tls/1" (RFC 8737 section 3)
 };
 /// nullopt: malformed.

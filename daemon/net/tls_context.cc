@@ -135,6 +135,8 @@ int on_alpn(SSL* ssl, const unsigned char** selected, unsigned char* selected_si
     choice = "h2";
   else if (offer->has_http1)
     choice = "http/1.1";
+  else if (offer->has_http10)
+    choice = "http/1.0";
   else
     return SSL_TLSEXT_ERR_ALERT_FATAL;
   *selected = reinterpret_cast<const unsigned char*>(choice.data());  // A literal: lives on.

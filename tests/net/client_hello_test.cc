@@ -72,6 +72,8 @@ TEST(ParseAlpn, KnowsWhatWeSpeak) {
   const auto other = parse_alpn(bytes("\0\x03\x02xx"sv));
   ASSERT_TRUE(other);
   EXPECT_FALSE(other->has_h2 || other->has_http1 || other->is_acme_tls);
+  EXPECT_FALSE(both->has_http10);
+  EXPECT_TRUE(parse_alpn(bytes("\0\x09\x08http/1.0"sv))->has_http10);
 }
 
 TEST(ParseAlpn, TakesAcmeTlsOnlyAlone) {
