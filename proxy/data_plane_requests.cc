@@ -106,6 +106,9 @@ void DataPlane::on_exchange_done(Exchange& exchange) {
 void DataPlane::dispatch(Exchange& exchange, FrontendConnection& from) {
   const FrontendConnection::Facts& facts = from.facts();
   RequestHead& request = exchange.request();
+  ExchangeTimeouts timeouts;  // Our own answers have to be taken, too.
+  timeouts.stall = limits().stall_timeout;
+  exchange.set_timeouts(timeouts);
   std::string normal;
   switch (normalise_path(request.path, normal)) {
     case PathForm::kNormal: break;

@@ -66,6 +66,7 @@ void Exchange::reply(ResponseHead& head, std::string_view body) {
   if (phase_ == Phase::kWaiting) host_.leave_queue(*this);
   drop_backend(Reset::kCancel);
   phase_ = Phase::kReplied;
+  last_response_progress_ = timers_.now();  // From now on the client has something to take.
   status_ = head.status;
   pending_body_.clear();
   ServerSession* frontend = host_.frontend_of(*this);
@@ -143,6 +144,10 @@ void Exchange::on_closed(Reset reason) {
   if (phase_ == Phase::kWaiting) host_.leave_queue(*this);
   if (reason != Reset::kNone && !flags_.any())
     flags_.add(reason == Reset::kProtocol ? ResponseFlag::kDpe : ResponseFlag::kDc);
+  // HTTP/1.1 has answered a malformed body by itself; HTTP/2 has reset the stream.
+  if (reason == Reset::kProtocol && status_ == kStatusNone &&
+      request_.version != HttpVersion::kHttp2)
+    status_ = 400;
   drop_backend(Reset::kCancel);
   finish();
 }
@@ -197,7 +202,10 @@ void Exchange::on_response(ResponseHead& head, bool ended) {
   has_response_ended_ = ended;
   if (auto* frontend = host_.frontend_of(*this))
     frontend->send_response(frontend_stream_, head, ended);
-  if (!ended && head.content_length.value_or(1) > kSmallBody) arm_timer();
+  // One write takes a small body, and for a client that takes nothing there is the timer that
+  // waited for this head. Where none did, as with gRPC, this is the only one.
+  const bool is_small = head.content_length.value_or(kSmallBody + 1) <= kSmallBody;
+  if (!ended && (!is_small || timeouts_.response <= Duration::zero())) arm_timer();
 }
 
 void Exchange::on_response_body(std::string_view bytes) {
@@ -281,7 +289,8 @@ void Exchange::finish() {
 
 // ---- timers ---------------------------------------------------------------------------------
 // One timer looks at all conditions; it is armed for the earliest that could come true, and moving
-// it later is one store (see TimerQueue).
+// it later is one store (see TimerQueue). What arm_timer() considers is what on_timer() acts on: a
+// condition that is overdue but does not count now would make the timer run again and again.
 
 void Exchange::arm_timer() {
   const SteadyTime now = timers_.now();
@@ -291,14 +300,17 @@ void Exchange::arm_timer() {
       after =
           std::min(after, std::max<Duration>(limit - (now - since), std::chrono::milliseconds(1)));
   };
-  if (!has_request_ended_) {
-    if (timeouts_.body_rate != 0) consider(timeouts_.body_period, last_judged_);
-    consider(timeouts_.stall, last_request_progress_);
-  } else {
-    consider(timeouts_.response, last_response_progress_);
+  const bool client_must_take = response_untaken_ > 0;
+  if (phase_ != Phase::kReplied && !has_request_ended_) {
+    if (timeouts_.body_rate != 0 && phase_ != Phase::kResponding)
+      consider(timeouts_.body_period, last_judged_);
+    if (phase_ == Phase::kForwarding)
+      consider(timeouts_.stall, request_untaken_ > 0 ? last_request_progress_ : now);
+  } else if (phase_ != Phase::kReplied && !has_response_ended_) {
+    consider(timeouts_.response, client_must_take ? now : last_response_progress_);
   }
-  if (response_untaken_ > 0 || phase_ == Phase::kResponding || phase_ == Phase::kReplied)
-    consider(timeouts_.stall, response_untaken_ > 0 ? last_response_progress_ : now);
+  if (client_must_take || phase_ == Phase::kResponding || phase_ == Phase::kReplied)
+    consider(timeouts_.stall, client_must_take ? last_response_progress_ : now);
   if (phase_ == Phase::kDone || after == Duration::max()) {
     timer_.cancel();
   } else {

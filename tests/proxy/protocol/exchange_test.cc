@@ -133,6 +133,35 @@ TEST_F(ExchangeTest, BlamesAClientThatBreaksTheProtocol) {
   forward();
   exchange_.on_closed(Reset::kProtocol);
   EXPECT_TRUE(exchange_.flags().has(ResponseFlag::kDpe));
+  EXPECT_EQ(exchange_.status(), 400);
+}
+
+TEST_F(ExchangeTest, GivesUpAClientThatTakesNothingOfASilentKindOfStream) {
+  begin("POST", true);
+  ExchangeTimeouts patient = timeouts();
+  patient.response = {};
+  exchange_.go_to_backend(patient);
+  exchange_.on_assigned(BackendId{3, 1}, backend_, false);
+  ResponseHead head;
+  head.status = 200;
+  head.content_length = 5;
+  exchange_.on_response(head, false);
+  exchange_.on_response_body("hello");
+  advance(30s);
+  EXPECT_EQ(client_.said, "response 200\nreset timeout\n");
+}
+
+TEST_F(ExchangeTest, RestsWhileBothSidesAreSilent) {
+  begin("POST", false);
+  ExchangeTimeouts patient = timeouts();
+  patient.response = {};
+  patient.body_rate = 0;
+  exchange_.go_to_backend(patient);
+  exchange_.on_assigned(BackendId{3, 1}, backend_, false);
+  respond(200);
+  advance(30s);
+  ASSERT_TRUE(timers_.next_wake());
+  EXPECT_GT(*timers_.next_wake() - timers_.now(), 50ms);
 }
 
 struct FailureCase {
