@@ -131,6 +131,13 @@ class RawClient:
         self.request(method, path, fields, **more)
         return self.read(method)
 
+    def get_or_nothing(self, path):
+        """The answer, or None when the connection ends without a byte of one."""
+        self.request("GET", path)
+        if not self.buffer and not self._more():
+            return None
+        return self.read()
+
     def ends(self):
         """True when the server says nothing more and closes."""
         while self._more():

@@ -31,7 +31,8 @@ class Edge:
         all_routes = [*routes, *({"match": {"path": f"/{name}"}, "backend": name} for name in named if name != "h1"),
                       {"backend": "h1"}]
         self.daemon = Daemon(directory, {
-            "certificates": {"site": {"certificate_file": self.certificate, "key_file": self.key}},
+            "certificates": {"site": {"certificate_file": self.certificate, "key_file": self.key},
+                             **config.pop("certificates", {})},
             "limits": limits or {}, "backends": named,
             "vhosts": [{"host": "www.example.test", "certificate": "site", "routes": all_routes}, *vhosts], **config})
 

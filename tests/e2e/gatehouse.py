@@ -181,6 +181,11 @@ class Daemon(Process):
         fields = pathlib.Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
+    def wakeups(self):
+        """How often its event loop has slept until now."""
+        status = pathlib.Path(f"/proc/{self.pid}/status").read_text()
+        return int(status.split("\nvoluntary_ctxt_switches:")[1].split()[0])
+
     def assert_clean(self):
         """Drains, and shows that no sanitizer had anything to say."""
         status = self.stop()
@@ -228,7 +233,8 @@ class Pebble:
             env["PATH"] = f"{INTEROP}:{os.environ['PATH']}"
         self.process = Process([SUPPORT / "start-pebble", self.directory, self.acme, self.management,
                                 self.http, self.tls, self.dns], self.directory / "pebble.out", env=env)
-        wait_until(lambda: accepts(self.acme) and accepts(self.management), 15, "pebble's start")
+        wait_until(lambda: accepts(self.acme) and accepts(self.management), 90,
+                   "pebble's start")  # It makes RSA keys first.
 
     def stop(self):
         self.process.close()
@@ -241,6 +247,12 @@ class Pebble:
         with urllib.request.urlopen(f"https://127.0.0.1:{self.management}/roots/0", context=context) as reply:
             path.write_bytes(reply.read())
         return str(path)
+
+    def resolve(self, name, address):
+        """From now on the CA finds the name there, and not at 127.0.0.1."""
+        import urllib.request
+        body = json.dumps({"host": name, "addresses": [address]}).encode()
+        urllib.request.urlopen(f"http://127.0.0.1:{self.dns + 1}/add-a", data=body, timeout=10).close()
 
     def log(self):
         return (self.directory / "pebble.log").read_text(errors="replace")
@@ -273,13 +285,13 @@ def curl(*words, seconds=30):
     return done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
 
 
-def tls_connect(port, server_name, alpn=("http/1.1",), ca_file=None, version=None):
+def tls_connect(port, server_name, alpn=("http/1.1",), ca_file=None, version=None, host="127.0.0.1"):
     """A TLS connection to the daemon; not verified without ca_file."""
     context = ssl.create_default_context(cafile=ca_file) if ca_file else ssl._create_unverified_context()
     context.set_alpn_protocols(list(alpn))
     if version:
         context.minimum_version = context.maximum_version = version
-    raw = socket.create_connection(("127.0.0.1", port), timeout=20)
+    raw = socket.create_connection((host, port), timeout=20)
     return context.wrap_socket(raw, server_hostname=server_name)
 
 
@@ -292,9 +304,9 @@ def presented(port, server_name):
     return done.stdout
 
 
-def served_serial(port, server_name):
+def served_serial(port, server_name, host="127.0.0.1"):
     """Serial number of the certificate that is served for a name, as lower-case hex."""
-    with tls_connect(port, server_name) as connection:
+    with tls_connect(port, server_name, host=host) as connection:
         pem = ssl.DER_cert_to_PEM_cert(connection.getpeercert(True))
     done = subprocess.run(["openssl", "x509", "-noout", "-serial"], input=pem, capture_output=True,
                           text=True, check=True)
