@@ -18,7 +18,9 @@ namespace asio = boost::asio;
 namespace {
 
 constexpr std::size_t kNoncesMax = 32, kNonceBytesMax = 512;
-constexpr int kBadNonceRepeats = 10;  // as acmez; pebble rejects 5 % on purpose
+// A refused nonce says nothing about the request, so it counts as no failure. Pebble rejects 5 % on
+// purpose and can be told to reject 90 %: then a hundred in a row are one call in 40,000.
+constexpr int kBadNonceRepeats = 100;
 constexpr auto kDirectoryAge = std::chrono::hours(24);
 
 std::string field_of(const net::HttpResponse& response, std::string_view name) {
@@ -92,7 +94,12 @@ asio::awaitable<Call<Answer>> Client::post(Post request) {
     auto answer = sort(*response, request.doing, request.accept);
     if (answer || answer.error().problem_type != "badNonce") co_return answer;
     // RFC 8555 section 6.5: repeat with the nonce of the error, which is the freshest one now.
-    if (repeats == kBadNonceRepeats) co_return answer;
+    if (repeats == kBadNonceRepeats) {
+      // None will do: something between us and the CA keeps old ones. That takes time, not haste.
+      auto failure = std::move(answer).error();
+      failure.reaction = Reaction::kTransient;
+      co_return failure;
+    }
     log(Level::kDebug, "acme.bad_nonce").with("url", request.url).with("repeat", repeats + 1);
   }
 }
