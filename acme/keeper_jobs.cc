@@ -6,6 +6,7 @@
 
 #include "acme/keeper.h"
 #include "acme/keeper_entry.h"
+#include "daemon/base/kill_point.h"
 #include "daemon/base/log.h"
 #include "daemon/base/text.h"
 
@@ -101,13 +102,14 @@ awaitable<void> Keeper::accept(Entry& entry, std::string ca, net::CredentialPtr 
   record.issued_at = now;
   if (auto pem = credential->key.to_pem()) record.key_pem = std::move(*pem);
   kept.unsaved = std::move(record);
-  note_step(entry, ca, "saving");
-  co_await save(entry);
-  // Served whether the store could keep it or not. A name that was dropped meanwhile is only kept.
+  // Served from now on, whether the store can keep it or not: nobody sees it in the status before
+  // it is live. A name that was dropped meanwhile is only kept.
   if (!entry.is_dropped) {
     on_certificate_(credential);
     show(entry);
   }
+  note_step(entry, ca, "saving");
+  co_await save(entry);
   parts_.metrics.counter("gatehouse_certificates_issued_total", "Certificates issued", {{"ca", ca}})
       .add();
   const auto took = std::chrono::duration_cast<std::chrono::milliseconds>(now - begun).count();
@@ -227,7 +229,9 @@ awaitable<void> Keeper::save(Entry& entry) {
   if (!kept.unsaved) co_return;
   store::CertificateRecord record = *kept.unsaved;
   store::RenewalFacts facts = kept.facts;
+  kill_point("acme.order.finish.before");
   const auto saved = co_await parts_.certificates.finish_order(std::move(record), std::move(facts));
+  kill_point("acme.order.finish.after");
   if (saved) {
     if (!kept.unsaved_error.message.empty())
       log(Level::kInfo, "certificate.saved").with("name", kept.wanted.name);
