@@ -27,7 +27,8 @@ struct JobThread::State {
   std::thread thread;
 
   /// An exception that escapes a job ends the process: there is nobody to hand it to.
-  void run() noexcept {
+  void run(const std::string& name) noexcept {
+    pthread_setname_np(pthread_self(), name.c_str());
     std::unique_lock lock(guard);
     while (true) {
       changed.wait(lock, [this] { return is_stopping || !jobs.empty(); });
@@ -53,9 +54,9 @@ JobThread::JobThread(Loop& loop, const std::string& name)
   sigset_t all, before;
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);
-  state_->thread = std::thread([state = state_.get()] { state->run(); });
+  state_->thread =
+      std::thread([state = state_.get(), shown = name.substr(0, 15)] { state->run(shown); });
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  pthread_setname_np(state_->thread.native_handle(), name.substr(0, 15).c_str());
 }
 
 JobThread::~JobThread() { stop(); }

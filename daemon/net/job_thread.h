@@ -59,7 +59,7 @@ boost::asio::awaitable<std::invoke_result_t<F&>> JobThread::run(F job) {
   std::optional<std::conditional_t<is_void, bool, Answer>> answer;
   bool is_done = false;
   boost::asio::steady_timer parked(loop_.context(), SteadyTime::max());  // done() ends the wait.
-  std::function<void()> work = [&answer, &job] {
+  std::function<void()> work = [&] {
     if constexpr (is_void) {
       job();
     } else {

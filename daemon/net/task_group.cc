@@ -1,5 +1,6 @@
 #include "daemon/net/task_group.h"
 
+#include <algorithm>
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/cancellation_signal.hpp>
@@ -44,43 +45,70 @@ asio::awaitable<bool> is_cancelled() {
   co_return state.cancelled() != asio::cancellation_type::none;
 }
 
-/// The outermost frame of every task.
-asio::awaitable<void> run(asio::awaitable<void> task) {
-  co_await asio::this_coro::throw_if_cancelled(false);
-  co_await asio::post(asio::use_awaitable);
-  // GCC 12 loses its way in `if (!co_await a) co_await b;`: name the condition first.
-  const bool is_too_late = co_await is_cancelled();
-  if (is_too_late) co_return;
-  co_await std::move(task);
-}
-
 }  // namespace
 
+// A signal ends the wait of the moment, and only that: a task that goes on to another wait needs
+// another signal. So a stopped group repeats it, at the end of some turns at first, then more and
+// more rarely: some waits are not to be ended (a job, another group), and the loop must not spin
+// for them.
 struct TaskGroup::State {
+  static constexpr int kSignalsAtOnce = 16;
+  static constexpr Duration kFirstPause = std::chrono::milliseconds(50);
+  static constexpr Duration kLongestPause = std::chrono::seconds(10);
+
   explicit State(Loop& given)
       : loop(given),
         joined(given.context(), SteadyTime::max()),
+        pause(given.timers(), [this] { post_signal(); }),
         at_turn_end(given, [this] { end_turn(); }) {}
 
   Loop& loop;
   std::list<Task> tasks;  // A task keeps its place: its frame refers to its signal.
   bool is_any_done = false, is_stopped = false;
   asio::steady_timer joined;  // Parks join(); cancelled when the group is empty.
+
+  int signals_at_once_left = 0;
+  bool is_signal_posted = false;
+  Timer pause;
+  Duration pause_next = kFirstPause;
+  std::shared_ptr<const bool> alive = std::make_shared<const bool>(true);
   TurnHook at_turn_end;
+
+  asio::awaitable<void> run(asio::awaitable<void> task) {
+    co_await asio::this_coro::throw_if_cancelled(false);
+    co_await asio::post(asio::use_awaitable);
+    if (is_stopped) co_return;
+    co_await std::move(task);
+  }
 
   void end_turn() {
     if (std::exchange(is_any_done, false)) {
       tasks.remove_if([](const Task& task) { return task.is_done; });
-      if (tasks.empty()) joined.cancel();
+      if (tasks.empty()) {
+        joined.cancel();
+        pause.cancel();
+      }
     }
-    if (is_stopped) cancel_all();
+    if (!is_stopped || tasks.empty() || is_signal_posted || pause.is_armed()) return;
+    if (signals_at_once_left > 0) {
+      --signals_at_once_left;
+      post_signal();
+    } else {
+      pause.arm(pause_next);
+      pause_next = std::min(pause_next * 2, kLongestPause);
+    }
   }
 
-  /// A signal ends the wait of this moment. A task may begin another one; so this is repeated at
-  /// the end of each turn.
-  void cancel_all() {
-    for (Task& task : tasks)
-      if (!task.is_done) task.cancel.emit(asio::cancellation_type::terminal);
+  /// Emits from a handler of the context: Asio then passes the signal on at once, and does not keep
+  /// a reference to it for later.
+  void post_signal() {
+    if (std::exchange(is_signal_posted, true)) return;
+    asio::post(loop.context(), [this, still = std::weak_ptr<const bool>(alive)] {
+      if (still.expired()) return;
+      is_signal_posted = false;
+      for (Task& task : tasks)
+        if (!task.is_done) task.cancel.emit(asio::cancellation_type::terminal);
+    });
   }
 };
 
@@ -100,13 +128,14 @@ void TaskGroup::start(std::string name, asio::awaitable<void> task) {
     // Asio may still hold on to the signal in this call: the entry goes at the end of the turn.
     entry.is_done = state->is_any_done = true;
   };
-  asio::co_spawn(state_->loop.context(), run(std::move(task)),
+  asio::co_spawn(state_->loop.context(), state_->run(std::move(task)),
                  asio::bind_cancellation_slot(entry.cancel.slot(), std::move(on_done)));
 }
 
 void TaskGroup::stop() {
   state_->is_stopped = true;
-  state_->cancel_all();
+  state_->signals_at_once_left = State::kSignalsAtOnce;
+  state_->post_signal();
 }
 
 asio::awaitable<void> TaskGroup::join() {
