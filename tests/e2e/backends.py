@@ -124,8 +124,12 @@ def answer(head, body=b""):
     return script
 
 
-def ok(body=b"ok\n", fields=""):
-    return answer(f"HTTP/1.1 200 OK\ncontent-length: {len(body)}\n{fields}", body)
+def ok(body=b"ok\n"):
+    head = f"HTTP/1.1 200 OK\ncontent-length: {len(body)}\n"
+
+    def script(connection, request):
+        return answer(head, b"" if request.method == "HEAD" else body)(connection, request)
+    return script
 
 
 class Server:
@@ -282,7 +286,9 @@ class H2Connection:
 
 
 def h2_ok(body=b"ok\n"):
-    return lambda stream: stream.send([(":status", "200"), ("content-length", str(len(body)))], body)
+    def script(stream):
+        stream.send([(":status", "200"), ("content-length", str(len(body)))], None if stream[":method"] == "HEAD" else body)
+    return script
 
 
 class H2Backend(Server):

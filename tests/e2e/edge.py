@@ -18,7 +18,7 @@ class Edge:
     """The daemon with `h1` (HTTP/1.1) behind every path, `h2c` behind /h2c, nobody behind /dead, and
     the same two behind /quick and /h2c-quick with a short response timeout."""
 
-    def __init__(self, directory, limits=None, routes=(), backends=None, vhosts=(), **config):
+    def __init__(self, directory, limits=None, routes=(), backends=None, vhosts=(), binary=None, **config):
         self.h1, self.h2c = RawBackend(), H2Backend()
         dead, = free_ports(1)
         self.dead = f"127.0.0.1:{dead}"
@@ -34,7 +34,7 @@ class Edge:
             "certificates": {"site": {"certificate_file": self.certificate, "key_file": self.key},
                              **config.pop("certificates", {})},
             "limits": limits or {}, "backends": named,
-            "vhosts": [{"host": "www.example.test", "certificate": "site", "routes": all_routes}, *vhosts], **config})
+            "vhosts": [{"host": "www.example.test", "certificate": "site", "routes": all_routes}, *vhosts], **config}, binary=binary)
 
     def raw(self, tls=True, name="www.example.test"):
         return RawClient(self.daemon.https if tls else self.daemon.http, name, tls)

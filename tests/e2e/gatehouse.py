@@ -181,6 +181,14 @@ class Daemon(Process):
         fields = pathlib.Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
+    def peak_kib(self):
+        """The most memory that was ever resident, by the kernel's own account."""
+        return int(pathlib.Path(f"/proc/{self.pid}/status").read_text().split("VmHWM:")[1].split()[0])
+
+    def processor_ns(self):
+        """Processor time of all threads in nanoseconds: finer than the ticks of cpu_seconds()."""
+        return sum(int(task.read_text().split()[0]) for task in pathlib.Path(f"/proc/{self.pid}/task").glob("*/schedstat"))
+
     def wakeups(self):
         """How often its event loop has slept until now."""
         status = pathlib.Path(f"/proc/{self.pid}/status").read_text()
