@@ -134,6 +134,17 @@ Result<std::unique_ptr<Database>> Database::open(const Options& options, const C
   if (!directory) return std::move(directory).error();
   const std::string path = directory->database_path();
   auto database = open_sound(path);
+  if (!database &&
+      (database.error().fault == Fault::kDiskFull || database.error().fault == Fault::kIo)) {
+    // On a full disk even reading fails, for want of an index. What is stored is to be served.
+    if (auto without_room = open_sound(path, Index::kMemory); without_room) {
+      log(Level::kError, "store.no_room")
+          .with("path", path)
+          .with("error", database.error().message)
+          .with("serving", "what is stored");
+      database = std::move(without_room);
+    }
+  }
   if (!database && database.error().fault == Fault::kCorrupt)
     database = replace_damaged(path, database.error(), clock);
   if (!database) return std::move(database).error().in("opening " + path);
@@ -143,7 +154,7 @@ Result<std::unique_ptr<Database>> Database::open(const Options& options, const C
 
 Result<std::unique_ptr<Database>> Database::open_in_memory() { return open_sound(":memory:"); }
 
-Result<std::unique_ptr<Database>> Database::open_sound(const std::string& path) {
+Result<std::unique_ptr<Database>> Database::open_sound(const std::string& path, Index index) {
   const bool on_disk = path != ":memory:";
   if (on_disk && !has_sound_header(path))
     return Error{Fault::kCorrupt, "database: the file's header is damaged"};
@@ -154,9 +165,12 @@ Result<std::unique_ptr<Database>> Database::open_sound(const std::string& path) 
   const int code = sqlite3_open_v2(path.c_str(), &connection, flags, nullptr);
   std::unique_ptr<Database> database(new Database(connection, path));
   if (code != SQLITE_OK) return sqlite_error(connection, code);
-  auto ready = database->apply_pragmas();
+  Result<void> ready;
+  if (index == Index::kMemory) ready = database->run("PRAGMA locking_mode = EXCLUSIVE");
+  if (ready) ready = database->apply_pragmas();
   if (ready) ready = database->quick_check();
   if (ready) ready = migrate(*database, migrations());
+  if (ready && on_disk) ready = database->check_tables();
   if (ready) return database;
   // What SQL itself trips over in our own tables is damage too: a table or a column is gone.
   Error error = std::move(ready).error();
@@ -220,6 +234,28 @@ Result<void> Database::quick_check() {
   const std::string verdict = *row ? statement->text(0) : "no answer";
   if (verdict != "ok") return Error{Fault::kCorrupt, "database: quick_check: " + verdict};
   return {};
+}
+
+/// All tables of ours are there, as a new database has them: one that is missing would otherwise be
+/// missed at the first certificate that is to be saved.
+Result<void> Database::check_tables() {
+  auto fresh = open_in_memory();
+  if (!fresh) return std::move(fresh).error();
+  auto wanted = (*fresh)->prepare("SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL");
+  if (!wanted) return std::move(wanted).error();
+  for (;;) {
+    auto row = wanted->step();
+    if (!row) return std::move(row).error();
+    if (!*row) return {};
+    auto found = prepare("SELECT 1 FROM sqlite_schema WHERE name = ? AND sql = ?",
+                         std::string_view(wanted->text(0)), std::string_view(wanted->text(1)));
+    if (!found) return std::move(found).error();
+    auto is_there = found->step();
+    if (!is_there) return std::move(is_there).error();
+    if (!*is_there)
+      return Error{Fault::kCorrupt,
+                   fmt::format("database: table {} is gone or another one", wanted->text(0))};
+  }
 }
 
 Result<Statement> Database::prepare_only(std::string_view sql) {

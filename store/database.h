@@ -115,11 +115,16 @@ class Database {
   friend class Transaction;
   explicit Database(sqlite3* connection, std::string path)
       : connection_(connection), path_(std::move(path)) {}
-  static Result<std::unique_ptr<Database>> open_sound(const std::string& path);
+  /// How the index of the write-ahead log is kept: in a file beside it, where other processes may
+  /// read along, or in memory, which needs no room on the disk.
+  enum class Index : std::uint8_t { kFile, kMemory };
+  static Result<std::unique_ptr<Database>> open_sound(const std::string& path,
+                                                      Index index = Index::kFile);
   static Result<std::unique_ptr<Database>> replace_damaged(const std::string& path,
                                                            const Error& damage, const Clock& clock);
   Result<Statement> prepare_only(std::string_view sql);
   Result<void> apply_pragmas();
+  Result<void> check_tables();
   bool is_in_transaction() const;
 
   std::optional<StateDirectory> directory_;  // its lock; unlocked after the connection is closed
