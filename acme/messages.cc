@@ -20,6 +20,8 @@ struct Word {
   std::string_view text;
   Enum value;
 };
+template <class Enum>  // clang 14 does not deduce aggregates.
+Word(const char*, Enum)->Word<Enum>;
 
 constexpr std::array kOrderWords{
     Word{"pending", OrderStatus::kPending}, Word{"ready", OrderStatus::kReady},

@@ -264,7 +264,8 @@ asio::awaitable<Call<OrderAnswer>> OrderRun::finalize(OrderAnswer order) {
   if (!answer) {
     // Somebody else's view of the order is older or newer than ours: look again, and go on by it.
     if (answer.error().problem_type != "orderNotReady") co_return std::move(answer).error();
-    if (!co_await rest(answer.error().not_before, 1s))
+    const bool is_rested = co_await rest(answer.error().not_before, 1s);
+    if (!is_rested)
       co_return failure_of(Error{Fault::kCancelled, "finalizing the order: cancelled"});
     co_return co_await fetch("fetch");
   }
@@ -282,8 +283,11 @@ asio::awaitable<Call<OrderAnswer>> OrderRun::wait_while(OrderStatus status,
   const auto deadline = shared_.loop.clock().steady_now() + kProcessingMax;
   // After validation the order is ready at once with most CAs: ask before resting.
   for (int polls = status == OrderStatus::kPending ? 0 : 1;; ++polls) {
-    if (polls > 0 && !co_await rest(retry_after, std::chrono::seconds(std::min(polls, 10))))
-      co_return failure_of(Error{Fault::kCancelled, "waiting for the order: cancelled"});
+    if (polls > 0) {
+      const bool is_rested = co_await rest(retry_after, std::chrono::seconds(std::min(polls, 10)));
+      if (!is_rested)
+        co_return failure_of(Error{Fault::kCancelled, "waiting for the order: cancelled"});
+    }
     auto order = co_await fetch("processing");
     if (!order) co_return unless_gone(std::move(order).error());
     if (order->status != status) co_return order;

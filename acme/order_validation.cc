@@ -118,7 +118,8 @@ asio::awaitable<Call<void>> OrderRun::poll(std::vector<Pending> pending) {
   const auto deadline = shared_.loop.clock().steady_now() + kValidationMax;
   for (int polls = 1; !pending.empty(); ++polls) {
     const auto when = last_answer_ ? last_answer_->retry_after : std::nullopt;
-    if (!co_await rest(when, std::chrono::seconds(std::min(polls, 5))))
+    const bool is_rested = co_await rest(when, std::chrono::seconds(std::min(polls, 5)));
+    if (!is_rested)
       co_return failure_of(Error{Fault::kCancelled, "waiting for validation: cancelled"});
     last_answer_.reset();
     std::vector<Pending> left;

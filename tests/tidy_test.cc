@@ -168,18 +168,19 @@ Complaints value_calls(const SourceFile& file) {
 }
 
 /// Shared objects are immutable snapshots. The exceptions are OpenSSL's own: contexts and keys that
-/// its reference counts would share anyway, and that each connection keeps until its end.
+/// its reference counts would share anyway, and that each connection keeps until its end; and a
+/// Lookup of the HTTPS client, whose answer may come when nobody waits for it any more.
 Complaints shared_ownership(const SourceFile& file) {
   static const std::regex pointer(R"(\b(shared|weak)_ptr\s*<\s*(?!const\b)([\w:]+))");
   static const std::regex from_this(R"(\b(shared|weak|enable_shared)_from_this\b)");
-  static const std::set<std::string> openssl{"EVP_PKEY", "TicketKeys", "ServerTlsContext",
-                                             "ClientTlsContext"};
+  static const std::set<std::string> allowed{"EVP_PKEY", "TicketKeys", "ServerTlsContext",
+                                             "ClientTlsContext", "Lookup"};
   Complaints complaints = matches(file, from_this, "no shared_from_this (section 4)");
   for (std::sregex_iterator match(file.bare.begin(), file.bare.end(), pointer), end; match != end;
        ++match) {
     std::string type = (*match)[2];
     type = type.substr(type.rfind(':') + 1);
-    if (!openssl.contains(type))
+    if (!allowed.contains(type))
       complaints.push_back(file.where(static_cast<std::size_t>(match->position())) +
                            ": shared_ptr is for const snapshots, not for " + type + " (section 4)");
   }

@@ -152,19 +152,18 @@ bool Http1Parser::take_line(std::string_view& input, std::string_view& line) {
     if (role_ == Role::kResponse && first != 'H') return fail(400, "bad_status_line");
     if (first != '\r' && !token_lower_case(first)) return fail(400, "bad_method");
   }
-  const void* end = std::memchr(input.data(), '\n', input.size());
-  const std::size_t size =
-      end ? static_cast<std::size_t>(static_cast<const char*>(end) - input.data()) + 1
-          : input.size();
+  const std::size_t end = input.find('\n');
+  const bool has_end = end != input.npos;
+  const std::size_t size = has_end ? end + 1 : input.size();
   if (!fits_line(partial_.size() + size)) return false;
-  if (!end || !partial_.empty()) {
+  if (!has_end || !partial_.empty()) {
     partial_.append(input.substr(0, size));
     line = partial_.view();
   } else {
     line = input.substr(0, size);
   }
   input.remove_prefix(size);
-  if (!end) return false;
+  if (!has_end) return false;
   is_line_partial_ = !partial_.empty();
   // RFC 9112 section 2.2 lets a recipient take a bare LF for a line end. We do not: HARDENING.md.
   if (line.size() < 2 || line[line.size() - 2] != '\r') return fail(400, "bare_line_feed");

@@ -70,7 +70,7 @@ Router::Router(std::shared_ptr<const Options> options) : options_(std::move(opti
 Router::~Router() = default;
 
 Result<std::shared_ptr<const Router>> Router::compile(std::shared_ptr<const Options> options) {
-  std::shared_ptr<Router> router(new Router(std::move(options)));
+  std::unique_ptr<Router> router(new Router(std::move(options)));
   const auto& vhosts = router->options_->vhosts;
   std::size_t routes = 0, hosts = 0, text_bytes = 0;
   for (const auto& vhost : vhosts) {

@@ -320,7 +320,7 @@ TEST_F(ExchangeTest, AnswersA504WhenTheBackendTakesNoBody) {
   begin("POST", false);
   forward();
   exchange_.on_request_body("ready");
-  advance(21s);
+  advance(12s);
   EXPECT_EQ(client_.said, "response 504\nend\n");
 }
 
