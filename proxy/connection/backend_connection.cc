@@ -2,6 +2,9 @@
 
 #include <sys/socket.h>
 
+#include <chrono>
+#include <utility>
+
 #include "daemon/base/log.h"
 #include "proxy/connection/backend_pool.h"
 #include "proxy/protocol/http1_client_session.h"
@@ -11,7 +14,8 @@ namespace gatehouse::proxy {
 
 namespace {
 constexpr int kReadsPerTurn = 8;
-}
+constexpr Duration kQuietTime = std::chrono::seconds(2);  // until an idle session is made small
+}  // namespace
 
 BackendConnection::BackendConnection(ConnectionHost& host, PoolId pool, int descriptor,
                                      Settings settings)
@@ -215,15 +219,21 @@ void BackendConnection::update_timer(bool moved) {
     waiting_ = Waiting::kNothing;
   } else if (waiting_ != Waiting::kIdle || moved) {
     waiting_ = Waiting::kIdle;
-    timer_.arm(settings_.idle_timeout);
+    is_shrunk_ = settings_.idle_timeout <= kQuietTime;
+    timer_.arm(is_shrunk_ ? settings_.idle_timeout : kQuietTime);
   }
 }
 
 void BackendConnection::on_timer() {
   if (is_retired) return;
-  if (std::exchange(waiting_, Waiting::kNothing) == Waiting::kConnect)
-    return fail_connect("timeout");
-  lose();
+  const Waiting waited = std::exchange(waiting_, Waiting::kNothing);
+  if (waited == Waiting::kConnect) return fail_connect("timeout");
+  if (waited != Waiting::kIdle || is_shrunk_) return lose();
+  // Amid the idle time, that goes on: keep no more than an idle connection needs.
+  waiting_ = Waiting::kIdle;
+  is_shrunk_ = true;
+  session_->shrink();
+  timer_.arm(settings_.idle_timeout - kQuietTime);
 }
 
 // ---- events of the session ------------------------------------------------------------------

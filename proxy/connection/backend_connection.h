@@ -95,6 +95,7 @@ class BackendConnection final : public ClientEvents {
   bool is_ending_ = false;
   bool is_draining_ = false;
   bool has_read_paused_ = false;
+  bool is_shrunk_ = false;  // in this idle time
   std::uint64_t streams_opened_ = 0;
   Timer timer_;
 };

@@ -1,5 +1,6 @@
 #include "proxy/connection/frontend_connection.h"
 
+#include <algorithm>
 #include <array>
 #include <chrono>
 
@@ -13,6 +14,7 @@ namespace {
 constexpr Duration kLingerTime = std::chrono::seconds(2);
 constexpr std::size_t kLingerBytes = 1024 * 1024;
 constexpr int kReadsPerTurn = 16;
+constexpr Duration kQuietTime = std::chrono::seconds(2);  // until an idle session is made small
 }  // namespace
 
 FrontendConnection::FrontendConnection(ConnectionHost& host, int descriptor, Facts facts)
@@ -224,7 +226,11 @@ void FrontendConnection::wait_for(Waiting waiting) {
     case Waiting::kNothing: break;
     case Waiting::kHandshake: after = host_.limits().handshake_timeout; break;
     case Waiting::kHead: after = host_.limits().header_timeout; break;
-    case Waiting::kIdle: after = host_.limits().idle_timeout; break;
+    case Waiting::kIdle:
+      after = host_.limits().idle_timeout;
+      is_shrunk_ = after > Duration::zero() && after <= kQuietTime;
+      if (!is_shrunk_) after = kQuietTime;
+      break;
     case Waiting::kStall: after = host_.limits().stall_timeout; break;
     case Waiting::kLinger: after = kLingerTime; break;
   }
@@ -251,6 +257,7 @@ void FrontendConnection::on_timer() {
       host_.mark_dirty(*this);
       return;
     case Waiting::kIdle:
+      if (!is_shrunk_) return shrink();
       // HTTP/2 says GOAWAY; an idle HTTP/1.1 connection just ends.
       session_->drain();
       session_->drain();
@@ -260,6 +267,16 @@ void FrontendConnection::on_timer() {
     case Waiting::kStall: host_.metrics().stalled.add(); return lose();
     case Waiting::kLinger: host_.retire(*this); return;
   }
+}
+
+/// Amid the idle time, that goes on: keeps no more than an idle connection needs.
+void FrontendConnection::shrink() {
+  waiting_ = Waiting::kIdle;
+  is_shrunk_ = true;
+  session_->shrink();
+  const Duration bound = host_.limits().idle_timeout;
+  if (bound > Duration::zero())
+    timer_.arm(std::max<Duration>(bound - kQuietTime, std::chrono::milliseconds(1)));
 }
 
 // ---- events of the session ------------------------------------------------------------------

@@ -75,6 +75,7 @@ class FrontendConnection final : public ServerEvents {
   void wait_for(Waiting waiting);
   void update_waiting(bool moved);
   void on_timer();
+  void shrink();
 
   ConnectionHost& host_;
   Facts facts_;
@@ -89,6 +90,7 @@ class FrontendConnection final : public ServerEvents {
   bool is_ending_ = false;        // the session refused its input: close after the output
   bool has_read_paused_ = false;  // data may wait inside TLS
   bool has_ended_input_ = false;
+  bool is_shrunk_ = false;  // in this idle time
   std::size_t lingered_bytes_ = 0;
   Timer timer_;
 };
