@@ -93,7 +93,15 @@ net::CredentialPtr find(const Gatehouse& gatehouse, std::string_view name) {
   for (const auto& credential : gatehouse.file_credentials())
     if (credential->name == name) return credential;
   const auto& table = gatehouse.proxy().certificates();
-  return table ? table->find(name, gatehouse.now()) : nullptr;
+  if (table)
+    if (auto served = table->find(name, gatehouse.now())) return served;
+  // Covered, though no vhost has it.
+  for (const auto& credential : gatehouse.file_credentials())
+    if (credential->facts.covers(name)) return credential;
+  for (const auto& status : gatehouse.keeper().status())
+    if (auto kept = gatehouse.keeper().find(status.name); kept && kept->facts.covers(name))
+      return kept;
+  return nullptr;
 }
 
 Error unknown(std::string_view name) {
