@@ -65,6 +65,9 @@ void DataPlane::on_connect_failed(Exchange& exchange, ResponseFlag flag, std::st
   target.balancer.on_connect_failed(exchange.endpoint_index, timers().now());
   if (++exchange.endpoints_failed < std::min<std::size_t>(target.pools.size(), 3))
     return send_to_endpoint(exchange);
+  // The line names whom we could not reach, as Envoy's does.
+  if (const BackendPool* pool = pools_.find(target.pools[exchange.endpoint_index]))
+    exchange.endpoint = pool->text();
   exchange.on_connect_failed(flag, 503, detail);
 }
 
