@@ -135,16 +135,19 @@ def ok(body=b"ok\n"):
 class Server:
     """Accepts connections on a port of its own, each in a thread of its own."""
 
-    def __init__(self, tls=None):
-        self.tls = tls
+    def __init__(self, tls=None, unix=None):
+        self.tls, self.unix = tls, unix
         self.connections = []
-        self.listener = socket.create_server(("127.0.0.1", 0), backlog=512)
-        self.port = self.listener.getsockname()[1]
+        if unix:
+            self.listener = socket.create_server(unix, family=socket.AF_UNIX, backlog=512)
+        else:
+            self.listener = socket.create_server(("127.0.0.1", 0), backlog=512)
+            self.port = self.listener.getsockname()[1]
         threading.Thread(target=self.accept, daemon=True).start()
 
     @property
     def url(self):
-        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
+        return f"unix:{self.unix}" if self.unix else f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
 
     def accept(self):
         while True:
@@ -152,7 +155,8 @@ class Server:
                 sock, _ = self.listener.accept()
             except OSError:
                 return
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if not self.unix:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             threading.Thread(target=self.run, args=(sock,), daemon=True).start()
 
     def run(self, sock):
@@ -173,11 +177,11 @@ class RawBackend(Server):
     """HTTP/1.1 by hand. A script for each path (None: for all others) is called with the connection
     and the request's head, and returns True when the connection goes on."""
 
-    def __init__(self, default=None, tls=None):
+    def __init__(self, default=None, tls=None, unix=None):
         self.scripts = {None: default or ok()}
         self.requests = []
         self.failures = []
-        super().__init__(tls)
+        super().__init__(tls, unix)
 
     def on(self, path, script):
         self.scripts[path] = script

@@ -1,10 +1,11 @@
 """What the client sees when something fails, and what the access log says about it."""
+import threading
 import time
 
 import pytest
 
-from backends import answer, ok
-from gatehouse import wait_until
+from backends import RawBackend, answer, ok
+from gatehouse import free_ports, wait_until
 
 LIMITS = {"header_timeout": "1s", "stall_timeout": "1500ms", "idle_timeout": "2s", "body_bytes": "1MiB", "header_bytes": "8KiB",
           "uri_bytes": "2KiB", "header_fields": 50}
@@ -263,3 +264,54 @@ def test_bytes_behind_an_answer_are_never_another_answer(edge):
         for number in range(3):
             assert client.get("/surplus").body == b"ok"
             assert client.get(f"/after-surplus/{number}").body == b"ok\n"
+
+
+# ---- limits and addresses of backends ---------------------------------------------------------
+
+def test_more_requests_than_a_backend_may_have_overflow(start_edge):
+    one = RawBackend()
+    release = threading.Event()
+
+    def held(connection, request):
+        release.wait(10)
+        return ok()(connection, request)
+    one.scripts[None] = held
+    edge = start_edge(backends={"one": {"endpoints": [one.url], "limits": {"connections": 1, "pending": 1}}})
+    with edge.h2() as client:
+        first = client.start("GET", "/one/first")
+        wait_until(lambda: one.count("/one/first"), 5, "the first request")
+        second, third = client.start("GET", "/one/second"), client.start("GET", "/one/third")
+        assert client.wait(third).status == 503
+        release.set()
+        assert (client.wait(first).status, client.wait(second).status) == (200, 200)
+    assert edge.logged("/one/third")["flags"] == "UO"
+    assert len(one.connections) == 1
+    one.close()
+
+
+def test_a_second_endpoint_takes_over_for_one_that_is_dead(start_edge):
+    one = RawBackend()
+    dead, = free_ports(1)
+    edge = start_edge(backends={"pair": {"endpoints": [f"http://127.0.0.1:{dead}", one.url]}})
+    with edge.raw() as client:
+        for number in range(6):
+            assert client.get(f"/pair/{number}").status == 200
+    assert len(one.requests) == 6
+    one.close()
+
+
+def test_a_name_that_does_not_resolve_is_503(start_edge):
+    edge = start_edge(backends={"nameless": {"endpoints": ["http://nobody.invalid:80"]}})
+    with edge.raw() as client:
+        assert client.get("/nameless").status == 503
+        assert client.get("/after-nameless").status == 200
+    assert edge.logged("/nameless")["flags"] in ("DF", "UF")
+
+
+def test_a_backend_behind_a_unix_socket_is_asked(start_edge, tmp_path):
+    server = RawBackend(unix=str(tmp_path / "backend.sock"))
+    edge = start_edge(backends={"local": {"endpoints": [server.url]}})
+    with edge.raw() as client:
+        assert client.get("/local").body == b"ok\n"
+    assert server.request("/local")["host"] == "www.example.test"
+    server.close()
