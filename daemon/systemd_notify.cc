@@ -10,8 +10,7 @@
 
 namespace gatehouse::daemon {
 
-SystemdNotify::SystemdNotify(TimerQueue& timers)
-    : timers_(timers), watchdog_(timers, [this] { pet_watchdog(); }) {
+SystemdNotify::SystemdNotify(TimerQueue& timers) : watchdog_(timers, [this] { pet_watchdog(); }) {
   std::uint64_t period_us = 0;
   if (sd_watchdog_enabled(0, &period_us) > 0)
     watchdog_period_ = std::chrono::microseconds(period_us / 2);

@@ -24,7 +24,6 @@ class SystemdNotify {
 
  private:
   void pet_watchdog();
-  TimerQueue& timers_;
   Timer watchdog_;
   Duration watchdog_period_{};
 };
