@@ -193,6 +193,23 @@ TEST(Database, SalvagesTheTablesThatCanStillBeRead) {
   EXPECT_EQ(count(**database, "roots"), 0);
 }
 
+TEST(Database, TakesAMissingTableForDamageAtOpen) {
+  for (const char* damage : {"DROP TABLE renewal", "ALTER TABLE ari DROP COLUMN failures"}) {
+    TemporaryDirectory root;
+    {
+      auto database = open_at(root);
+      ASSERT_TRUE(database && add_hold(**database, "kept"));
+      ASSERT_TRUE((*database)->run(damage));
+    }
+    auto database = open_at(root);
+    ASSERT_TRUE(database) << database.error().message;
+    ASSERT_TRUE((*database)->recovery()) << damage;
+    EXPECT_EQ(count(**database, "holds"), 1);
+    EXPECT_EQ(count(**database, "renewal"), 0);
+    EXPECT_EQ(count(**database, "ari"), 0);
+  }
+}
+
 TEST(Database, SalvagesWhatIsOnlyInTheWriteAheadLog) {
   TemporaryDirectory root, copy;
   {
