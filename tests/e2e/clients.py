@@ -157,6 +157,10 @@ class Reply:
     def status(self):
         return int(self[":status"])
 
+    @property
+    def status_or_zero(self):
+        return int(self.get(":status") or 0)
+
     def __getitem__(self, name):
         return dict(self.fields)[name]
 
