@@ -1,6 +1,7 @@
-"""Renewal while people connect, against a CA that rejects most nonces, and at the time that it suggests."""
+"""Renewal while people connect, of files too, against a CA that rejects most nonces, and at the time that it suggests."""
 import datetime
 import json
+import os
 import sqlite3
 import ssl
 import threading
@@ -8,7 +9,7 @@ import urllib.request
 
 import pytest
 
-from gatehouse import INTEROP, free_ports, served_serial, tls_connect, wait_until
+from gatehouse import INTEROP, free_ports, make_certificate, served_serial, tls_connect, wait_until
 
 NAME = "www.mydomain.test"
 
@@ -165,3 +166,23 @@ def test_a_window_that_is_now_renews_and_tells_what_is_replaced(issued, start_da
                "the new window")
     assert pebble.issued() == 2
     again.assert_clean()
+
+
+def test_files_that_change_are_live_without_a_reload_and_a_bad_pair_is_not(start_daemon, tmp_path):
+    certificate, key = make_certificate(tmp_path, [NAME])
+    daemon = start_daemon({
+        "certificates": {"files": {"certificate_file": certificate, "key_file": key}},
+        "vhosts": [{"host": NAME, "certificate": "files",
+                    "routes": [{"respond": {"status": 200, "body": "here\n"}}]}]})
+    first = served_serial(daemon.https, NAME)
+    other, other_key = make_certificate(tmp_path, [NAME], "other")
+    os.replace(other, certificate)  # The key is still the one of before.
+    wait_until(lambda: "event=certificate.file_unusable" in daemon.output(), 30, "the refusal")
+    assert served_serial(daemon.https, NAME) == first
+    with tls_connect(daemon.https, NAME) as connection:
+        assert request(connection) == b"HTTP/1.1 200 OK"
+    os.replace(other_key, key)
+    wait_until(lambda: served_serial(daemon.https, NAME) != first, 30, "the new pair")
+    assert daemon.certificate("files")["serial"].lower().lstrip("0") == served_serial(daemon.https, NAME).lstrip("0")
+    assert "config.reloaded" not in daemon.output()
+    daemon.assert_clean()
