@@ -257,6 +257,40 @@ def test_the_next_issuer_is_tried_when_the_first_keeps_failing(tmp_path, start_d
     daemon.assert_clean()
 
 
+def test_a_reload_in_the_middle_of_orders_ends_those_of_names_that_are_gone_only(tmp_path, start_daemon,
+                                                                                  start_pebble):
+    """Pebble sleeps before it validates, so that the orders are under way."""
+    https, http = free_ports(2)
+    pebble = start_pebble(http, https, env={"PEBBLE_VA_SLEEPTIME": "5"})
+    answer = {"routes": [{"respond": {"status": 200, "body": "here\n"}}]}
+    stays, goes, comes = ({"host": f"{name}.mydomain.test", **answer} for name in ("stays", "goes", "comes"))
+    daemon = start_daemon({
+        "listen": {"https": [f"127.0.0.1:{https}"], "http": [f"127.0.0.1:{http}"]},
+        "issuers": {"pebble": pebble.issuer()}, "default_issuer": "pebble", "vhosts": [stays, goes]})
+    wait_until(lambda: pebble.log().count("Added order") == 2, 30, "two orders")
+    wait_until(lambda: len(daemon.rows("SELECT * FROM orders WHERE order_url != ''")) == 2, 10, "their URLs")
+    daemon.config["vhosts"] = [stays, comes]
+    daemon.write_config()
+    assert daemon.command("reload")[0] == 0
+    assert daemon.certificate("goes.mydomain.test") is None
+    with pytest.raises(ssl.SSLError):  # unrecognized_name
+        tls_connect(daemon.https, "goes.mydomain.test").close()
+    for name in ("stays", "comes"):
+        daemon.wait_valid(f"{name}.mydomain.test", 60)
+        assert daemon.certificate(f"{name}.mydomain.test")["failures"] == 0
+    assert daemon.rows("SELECT DISTINCT name FROM certificates ORDER BY name") == [
+        ("comes.mydomain.test",), ("stays.mydomain.test",)]
+    # Back again, it goes on with what it had: the same key, and at most one order more.
+    key = daemon.rows("SELECT key_pem FROM orders WHERE certificate = 'goes.mydomain.test'")
+    daemon.config["vhosts"] = [stays, comes, goes]
+    daemon.write_config()
+    daemon.command("reload")
+    daemon.wait_valid("goes.mydomain.test", 100)
+    assert daemon.rows("SELECT key_pem FROM certificates WHERE name = 'goes.mydomain.test'") == key
+    assert daemon.rows("SELECT * FROM orders") == []
+    daemon.assert_clean()
+
+
 def test_the_daemon_ends_without_a_complaint(world):
     """Last, since it ends what the tests above share."""
     for path in ("/livez", "/readyz"):
