@@ -1,4 +1,4 @@
-"""Renewal while people connect, of files too, against a CA that rejects most nonces, and at the time that it suggests."""
+"""Renewal while people connect, against a CA that rejects most nonces, at the time that it suggests; files too."""
 import datetime
 import json
 import os
