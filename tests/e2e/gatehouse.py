@@ -241,8 +241,11 @@ class Pebble:
             env["PATH"] = f"{INTEROP}:{os.environ['PATH']}"
         self.process = Process([SUPPORT / "start-pebble", self.directory, self.acme, self.management,
                                 self.http, self.tls, self.dns], self.directory / "pebble.out", env=env)
-        wait_until(lambda: accepts(self.acme) and accepts(self.management), 90,
-                   "pebble's start")  # It makes RSA keys first.
+        try:  # It makes RSA keys first.
+            wait_until(lambda: accepts(self.acme) and accepts(self.management), 90, "pebble's start")
+        except AssertionError:
+            self.process.close()
+            raise
 
     def stop(self):
         self.process.close()
