@@ -1,7 +1,6 @@
 // How long a request of 12 fields takes to parse, to rule upon and to write. Not part of ctest:
-//   g++ -std=c++20 -O2 -DNDEBUG -I. tests/bench/http1_parser_bench.cc proxy/protocol/http1_*.cc
-//       proxy/protocol/{message,headers,field_syntax,local_reply,session}.cc
-//       daemon/base/{text,text_dates,error,buffer}.cc -lbenchmark -lfmt -lpthread
+//   cmake --preset release -DGATEHOUSE_BENCH=ON && cmake --build --preset release &&
+//   build/release/http1_parser_bench
 
 #include "proxy/protocol/http1_parser.h"
 
