@@ -2,6 +2,7 @@
 import json
 import os
 import pathlib
+import random
 import signal
 import socket
 import sqlite3
@@ -17,15 +18,18 @@ SUPPORT = ROOT / "tests/support"
 
 
 def free_ports(count):
-    """Ports that nobody has now. All are held until the last is known, so that they differ."""
-    held = []
-    for _ in range(count):
-        probe = socket.socket()
-        probe.bind(("127.0.0.1", 0))
-        held.append(probe)
-    ports = [probe.getsockname()[1] for probe in held]
-    for probe in held:
-        probe.close()
+    """Ports that nobody has now, below those that the kernel gives to outgoing connections, so that
+    only another call of this could take one before it is used; and that chooses at random too."""
+    ports = []
+    while len(ports) < count:
+        port = random.randrange(10000, 32000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        if port not in ports:
+            ports.append(port)
     return ports
 
 
@@ -221,7 +225,7 @@ class Pebble:
     def __init__(self, directory, http, tls, env=None, current=False):
         self.directory = pathlib.Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
-        self.acme, self.management, self.dns = free_ports(3)
+        self.acme, self.management, self.dns, self.names = free_ports(4)
         self.http, self.tls, self.current = http, tls, current
         self.env = env or {}
         self.process = None
@@ -240,9 +244,9 @@ class Pebble:
         if self.current:
             env["PATH"] = f"{INTEROP}:{os.environ['PATH']}"
         self.process = Process([SUPPORT / "start-pebble", self.directory, self.acme, self.management,
-                                self.http, self.tls, self.dns], self.directory / "pebble.out", env=env)
+                                self.http, self.tls, self.dns, self.names], self.directory / "pebble.out", env=env)
         try:  # It makes RSA keys first.
-            wait_until(lambda: accepts(self.acme) and accepts(self.management), 90, "pebble's start")
+            wait_until(lambda: all(map(accepts, (self.acme, self.management, self.names))), 90, "pebble's start")
         except AssertionError:
             self.process.close()
             raise
@@ -263,7 +267,7 @@ class Pebble:
         """From now on the CA finds the name there, and not at 127.0.0.1."""
         import urllib.request
         body = json.dumps({"host": name, "addresses": [address]}).encode()
-        urllib.request.urlopen(f"http://127.0.0.1:{self.dns + 1}/add-a", data=body, timeout=10).close()
+        urllib.request.urlopen(f"http://127.0.0.1:{self.names}/add-a", data=body, timeout=10).close()
 
     def log(self):
         return (self.directory / "pebble.log").read_text(errors="replace")
