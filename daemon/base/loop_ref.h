@@ -29,7 +29,10 @@ class LoopRef {
   explicit LoopRef(T* object) : object_(object) { hold(); }
   LoopRef(const LoopRef& other) : object_(other.object_) { hold(); }
   template <class U>
-  LoopRef(const LoopRef<U>& other) : object_(other.get()) { hold(); }  // NOLINT: as shared_ptr does
+  LoopRef(const LoopRef<U>& other)  // NOLINT: converts as shared_ptr does
+      : object_(other.get()) {
+    hold();
+  }
   LoopRef(LoopRef&& other) noexcept : object_(std::exchange(other.object_, nullptr)) {}
   LoopRef& operator=(LoopRef other) noexcept {
     std::swap(object_, other.object_);

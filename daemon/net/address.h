@@ -16,7 +16,7 @@ namespace gatehouse::net {
 /// An IPv4 or IPv6 address without port. IPv4-mapped IPv6 is kept as IPv4.
 class IpAddress {
  public:
-  IpAddress() = default;  // 0.0.0.0
+  IpAddress() = default;                                  // 0.0.0.0
   static Result<IpAddress> parse(std::string_view text);  // no brackets, no zone
   static IpAddress from_bytes(const std::uint8_t* bytes, bool is_v6);
 
@@ -46,8 +46,8 @@ class SocketAddress {
   socklen_t native_size() const { return size_; }
   int family() const { return storage_.ss_family; }
   bool is_unix() const { return storage_.ss_family == AF_UNIX; }
-  IpAddress ip() const;        // 0.0.0.0 for a unix socket
-  std::uint16_t port() const;  // 0 for a unix socket
+  IpAddress ip() const;           // 0.0.0.0 for a unix socket
+  std::uint16_t port() const;     // 0 for a unix socket
   std::string to_string() const;  // "10.0.0.1:80", "[::1]:80", "unix:/path"; a nameless one "unix:"
   friend bool operator==(const SocketAddress& a, const SocketAddress& b);
 

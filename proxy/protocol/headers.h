@@ -51,9 +51,9 @@ bool is_allowed_in_trailers(const Fields::Field& field);
 /// What we know of the client's connection. Views live during the call.
 struct ForwardingFacts {
   std::string_view peer_ip;
-  bool is_trusted = false;  // it is one of listen.trusted_proxies
-  std::string_view scheme;       // of the client's connection
-  std::string_view request_id;   // for X-Request-Id, unless a trusted peer has sent one
+  bool is_trusted = false;      // it is one of listen.trusted_proxies
+  std::string_view scheme;      // of the client's connection
+  std::string_view request_id;  // for X-Request-Id, unless a trusted peer has sent one
 };
 
 /// Writes X-Forwarded-For, X-Forwarded-Proto, X-Request-Id and Via of a request that goes to a

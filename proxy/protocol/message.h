@@ -1,8 +1,8 @@
 #pragma once
-// Request and response heads as every part of the proxy sees them: parsed once at the edge, the same
-// for HTTP/1.1 and HTTP/2 (RFC 9110). Field names are lower case; values have no surrounding white
-// space. All text of one head lives in one string, so a head is moved cheaply and reused without
-// allocating.
+// Request and response heads as every part of the proxy sees them: parsed once at the edge, the
+// same for HTTP/1.1 and HTTP/2 (RFC 9110). Field names are lower case; values have no surrounding
+// white space. All text of one head lives in one string, so a head is moved cheaply and reused
+// without allocating.
 
 #include <cstddef>
 #include <cstdint>

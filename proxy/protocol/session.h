@@ -1,6 +1,6 @@
 #pragma once
-// What HTTP/1.1 and HTTP/2 sessions have in common, in both roles. A session is the protocol state of
-// one connection. It is pure: bytes in by feed(), bytes out by produce(), events to its handler.
+// What HTTP/1.1 and HTTP/2 sessions have in common, in both roles. A session is the protocol state
+// of one connection. It is pure: bytes in by feed(), bytes out by produce(), events to its handler.
 //
 // Rules that keep it free of surprises:
 //  - Event handlers run inside feed() or produce(). A handler may give commands (send_*, reset,
@@ -9,8 +9,9 @@
 //  - Flow control is credit: the session counts body bytes that it delivered as outstanding until
 //    acknowledge() says that the other side took them; HTTP/2 then opens the window, HTTP/1.1 lets
 //    wants_input() become true again. on_taken() is the same from the sending side.
-//  - Each stream ends with exactly one on_closed() (server) or one of on_end()/on_failed() (client),
-//    after which its id is dead to both sides. `token` is the handler's own name for the stream.
+//  - Each stream ends with exactly one on_closed() (server), or one of on_response_end() and
+//    on_failed() (client; none after the handler's own reset()). Its id is dead to both sides
+//    then. `token` is the handler's own name for the stream.
 //  - Every violation by the peer has a status or an error code by the RFC; nothing throws.
 
 #include <cstddef>
@@ -29,16 +30,16 @@ using StreamToken = std::uint64_t;
 
 /// Why a stream ends early, in either direction; maps to HTTP/2 error codes (RFC 9113 section 7).
 enum class Reset : std::uint8_t {
-  kNone,             // It ended well.
-  kCancel,           // Not wanted any more. CANCEL.
-  kRefused,          // Not processed at all: safe to retry. REFUSED_STREAM.
-  kInternal,         // A response that began cannot be finished. INTERNAL_ERROR.
-  kProtocol,         // The peer's message is malformed. PROTOCOL_ERROR.
-  kCalm,             // Too much of something. ENHANCE_YOUR_CALM.
-  kNoError,          // A complete response was sent before the request's end. NO_ERROR.
-  kTimeout,          // A timer of ours. CANCEL on the wire.
-  kConnectionLost,   // The connection closed or broke under the stream.
-  kOverflow,         // A size limit was exceeded. On the wire like kInternal.
+  kNone,            // It ended well.
+  kCancel,          // Not wanted any more. CANCEL.
+  kRefused,         // Not processed at all: safe to retry. REFUSED_STREAM.
+  kInternal,        // A response that began cannot be finished. INTERNAL_ERROR.
+  kProtocol,        // The peer's message is malformed. PROTOCOL_ERROR.
+  kCalm,            // Too much of something. ENHANCE_YOUR_CALM.
+  kNoError,         // A complete response was sent before the request's end. NO_ERROR.
+  kTimeout,         // A timer of ours. CANCEL on the wire.
+  kConnectionLost,  // The connection closed or broke under the stream.
+  kOverflow,        // A size limit was exceeded. On the wire like kInternal.
 };
 std::string_view to_string(Reset reason);
 
