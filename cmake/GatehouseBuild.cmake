@@ -24,6 +24,8 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   # GCC 12 sees uninitialised things in variant2, and with sanitizers a foreign delete of coroutine
   # frames, that are not there.
   add_compile_options(-Wno-maybe-uninitialized -Wno-mismatched-new-delete -fpch-preprocess)
+  # Link-time optimisation on all cores, not on one.
+  set(CMAKE_CXX_COMPILE_OPTIONS_IPO -flto=auto -fno-fat-lto-objects)
 endif()
 option(GATEHOUSE_WERROR "Treat warnings as errors" ON)
 if(GATEHOUSE_WERROR)
