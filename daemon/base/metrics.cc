@@ -44,6 +44,19 @@ std::string braces(const Labels& labels, std::string_view more = {}) {
   return out.empty() ? out : "{" + out + "}";
 }
 
+Counter zero_like(const Counter&) { return {}; }
+Gauge zero_like(const Gauge&) { return {}; }
+Histogram zero_like(const Histogram& histogram) { return Histogram(histogram.bounds()); }
+
+void add_to(Counter& sum, const Counter& counter) { sum.add(counter.value()); }
+void add_to(Gauge& sum, const Gauge& gauge) {
+  if (!gauge.is_view())
+    sum.add(gauge.value());
+  else if (!sum.is_view() || sum.value() < gauge.value())
+    sum = gauge;
+}
+void add_to(Histogram& sum, const Histogram& more) { sum.add(more); }
+
 using Series = std::variant<Counter, Gauge, Histogram>;
 constexpr const char* kTypes[] = {"counter", "gauge", "histogram"};  // By the variant's index.
 
@@ -96,12 +109,20 @@ struct Metrics::Family {
 
 Metrics::Metrics() = default;
 Metrics::~Metrics() = default;
+Metrics::Metrics(Metrics&&) noexcept = default;
+Metrics& Metrics::operator=(Metrics&&) noexcept = default;
 
 void Histogram::observe(double value) {
   // The first bound that is not below the value: bounds are inclusive.
   const auto bucket = std::lower_bound(bounds_.begin(), bounds_.end(), value);
   ++counts_[static_cast<std::size_t>(bucket - bounds_.begin())];
   sum_ += value;
+}
+
+void Histogram::add(const Histogram& other) {
+  check(bounds_ == other.bounds_, "histograms with different bounds are not added");
+  for (std::size_t i = 0; i < counts_.size(); ++i) counts_[i] += other.counts_[i];
+  sum_ += other.sum_;
 }
 
 Counter& Metrics::counter(std::string_view name, std::string_view help, const Labels& labels) {
@@ -123,6 +144,19 @@ void Metrics::remove(std::string_view name, const Labels& labels) {
   if (found == families_.end()) return;
   found->second->series.erase(labels);
   if (found->second->series.empty()) families_.erase(found);
+}
+
+void Metrics::add(const Metrics& other) {
+  for (const auto& family : other.families_) {  // clang 14 captures no structured binding.
+    const std::string& name = family.first;
+    const std::string& help = family.second->help;
+    for (const auto& series : family.second->series) {
+      const auto take = [&]<class Metric>(const Metric& more) {
+        add_to(Family::get(families_, name, help, series.first, zero_like(more)), more);
+      };
+      std::visit(take, *series.second);
+    }
+  }
 }
 
 std::string Metrics::to_text() const {

@@ -26,9 +26,13 @@ class Gauge {
   void set(double value) { value_ = value; }
   void add(double by) { value_ += by; }
   double value() const { return value_; }
+  /// Says what every loop sees for itself, such as the hosts of a backend: not to be added up.
+  void mark_as_view() { is_view_ = true; }
+  bool is_view() const { return is_view_; }
 
  private:
   double value_ = 0;
+  bool is_view_ = false;
 };
 
 /// Fixed upper bounds, cumulative when printed.
@@ -40,6 +44,8 @@ class Histogram {
   const std::vector<double>& bounds() const { return bounds_; }
   const std::vector<std::uint64_t>& counts() const { return counts_; }
   double sum() const { return sum_; }
+  /// Those of a histogram with the same bounds.
+  void add(const Histogram& other);
 
  private:
   std::vector<double> bounds_;
@@ -61,6 +67,10 @@ class Metrics {
   /// Forgets one series: a renewed certificate must not leave its old one behind.
   void remove(std::string_view name, const Labels& labels);
 
+  /// Adds what another loop has counted, series by series. Gauges add up too, but for views: there
+  /// the largest counts, for a loop may not have looked yet.
+  void add(const Metrics& other);
+
   /// Prometheus text exposition format 0.0.4, sorted by name.
   std::string to_text() const;
 
@@ -71,6 +81,8 @@ class Metrics {
  public:
   Metrics();
   ~Metrics();
+  Metrics(Metrics&&) noexcept;
+  Metrics& operator=(Metrics&&) noexcept;
 };
 
 }  // namespace gatehouse

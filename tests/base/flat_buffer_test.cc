@@ -74,4 +74,29 @@ TEST(FlatBuffer, BehavesLikeAStringUnderRandomUse) {
   }
 }
 
+TEST(FlatBuffer, BorrowsOnlyForAsLongAsItIsFull) {
+  FlatBuffer first, second;
+  first.borrow();
+  const char* const block = first.prepare(1);
+  EXPECT_GT(first.capacity(), 64u * 1024);
+  first.append(std::string(70'000, 'x'));
+  first.consume(69'000);
+  first.keep_rest();
+  EXPECT_EQ(first.view(), std::string(1'000, 'x'));
+  EXPECT_LT(first.capacity(), 2'000u);
+  second.borrow();
+  EXPECT_EQ(second.prepare(1), block);  // The same memory again.
+  second.keep_rest();
+  EXPECT_EQ(second.capacity(), 0u);
+}
+
+TEST(FlatBuffer, GrowsBeyondWhatItBorrowed) {
+  FlatBuffer buffer;
+  buffer.borrow();
+  const std::string bytes(300'000, 'y');
+  buffer.append(bytes);
+  buffer.keep_rest();
+  EXPECT_EQ(buffer.view(), bytes);
+}
+
 }  // namespace gatehouse

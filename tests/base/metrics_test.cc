@@ -78,6 +78,40 @@ TEST(Metrics, ARemovedSeriesIsGoneAndItsFamilyWithTheLast) {
   EXPECT_EQ(metrics.to_text(), "");
 }
 
+TEST(Metrics, ASumHasTheSeriesOfAllAndChangesNone) {
+  Metrics first, second;
+  first.counter("c", "C.", {{"a", "1"}}).add(1);
+  second.counter("c", "C.", {{"a", "1"}}).add(2);
+  second.counter("c", "C.", {{"a", "2"}}).add(4);
+  first.gauge("g", "G.").set(0.5);
+  second.gauge("g", "G.").set(2);
+  first.histogram("h", "H.", {1}).observe(0.5);
+  second.histogram("h", "H.", {1}).observe(3);
+  Metrics sum;
+  sum.add(first);
+  sum.add(second);
+  EXPECT_EQ(sum.to_text(),
+            "# HELP c C.\n# TYPE c counter\nc{a=\"1\"} 3\nc{a=\"2\"} 4\n"
+            "# HELP g G.\n# TYPE g gauge\ng 2.5\n"
+            "# HELP h H.\n# TYPE h histogram\n"
+            "h_bucket{le=\"1\"} 1\nh_bucket{le=\"+Inf\"} 2\nh_sum 3.5\nh_count 2\n");
+  EXPECT_EQ(first.counter("c", "C.", {{"a", "1"}}).value(), 1u);
+}
+
+TEST(Metrics, AViewIsNotAddedUp) {
+  Metrics first, second;
+  for (Metrics* loop : {&first, &second}) {
+    Gauge& hosts = loop->gauge("hosts", "Hosts.");
+    hosts.mark_as_view();
+    hosts.set(loop == &first ? 3 : 4);
+  }
+  Metrics sum;
+  sum.add(first);
+  sum.add(second);
+  sum.add(first);
+  EXPECT_EQ(sum.gauge("hosts", "Hosts.").value(), 4);
+}
+
 TEST(Metrics, OneNameWithTwoTypesIsABug) {
   Metrics metrics;
   metrics.gauge("x", "X.");
