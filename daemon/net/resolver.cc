@@ -1,13 +1,17 @@
 #include "daemon/net/resolver.h"
 
+#define CARES_NO_DEPRECATED  // Newer versions have other calls for SRV, which Debian 12 lacks.
 #include <ares.h>
 #include <netinet/in.h>
 #include <sys/stat.h>
 #include <sys/time.h>
 
 #include <algorithm>
+#include <cstdlib>
+#include <list>
 #include <map>
 #include <optional>
+#include <span>
 #include <utility>
 
 #include "daemon/base/text.h"
@@ -24,6 +28,7 @@ constexpr Duration kLongestTtl = std::chrono::minutes(5);
 constexpr Duration kFailureTtl = std::chrono::seconds(5);
 constexpr std::size_t kCachedMax = 4096;
 constexpr std::size_t kNameMax = 253;  // RFC 1035 section 2.3.4, as text.
+constexpr int kClassIn = 1, kTypeSrv = 33;
 
 using Ips = std::vector<IpAddress>;
 
@@ -42,6 +47,42 @@ Ips interleaved(const Ips& sorted) {
 bool is_localhost(std::string_view name) {
   if (name.ends_with('.')) name.remove_suffix(1);
   return name == "localhost" || name.ends_with(".localhost");
+}
+
+bool is_name(std::string_view name) {
+  return !name.empty() && name.size() <= kNameMax && name.find('\0') == name.npos;
+}
+
+/// The smallest TTL among the answers of a DNS message (RFC 1035 section 4.1); the longest that we
+/// keep anything when there is none.
+Duration shortest_ttl(std::span<const unsigned char> message) {
+  std::size_t at = 12;
+  const auto u16 = [&](std::size_t from) -> std::size_t {
+    return from + 2 <= message.size() ? message[from] << 8 | message[from + 1] : 0;
+  };
+  const auto skip_name = [&] {
+    while (at < message.size() && message[at] != 0) {
+      if (message[at] >= 0xc0) {  // The rest is elsewhere.
+        at += 2;
+        return;
+      }
+      at += std::size_t{message[at]} + 1;
+    }
+    ++at;
+  };
+  for (std::size_t left = u16(4); left > 0 && at < message.size(); --left) {
+    skip_name();
+    at += 4;
+  }
+  Duration shortest = kLongestTtl;
+  for (std::size_t left = u16(6); left > 0 && at < message.size(); --left) {
+    skip_name();
+    if (at + 10 > message.size()) break;
+    const auto ttl = u16(at + 4) << 16 | u16(at + 6);
+    shortest = std::min<Duration>(shortest, std::chrono::seconds(ttl));
+    at += 10 + u16(at + 8);
+  }
+  return shortest;
 }
 
 Ips loopback() {
@@ -77,7 +118,7 @@ std::pair<std::int64_t, std::int64_t> age_of_resolv_conf() {
 struct Resolver::State final : ReadySink {
   struct Waiter {
     std::uint16_t port;
-    Done done;
+    FoundDone done;
   };
   /// A question that is on its way. In a map, which keeps its place: c-ares refers to it.
   struct Question {
@@ -88,6 +129,11 @@ struct Resolver::State final : ReadySink {
   struct Answer {
     Result<Ips> ips;
     SteadyTime until;
+  };
+  struct ServiceQuestion {
+    State* state;
+    std::string name;
+    ServicesDone done;
   };
 
   State(Loop& given_loop, Poller& given_poller, ResolverOptions given)
@@ -106,8 +152,9 @@ struct Resolver::State final : ReadySink {
   std::pair<std::int64_t, std::int64_t> configured;  // age of the file that `channel` has read
   std::map<std::string, Question> asked;
   std::map<std::string, Answer> cache;
-  std::vector<int> watched;           // c-ares' sockets in the poller
-  std::shared_ptr<const bool> alive;  // while started; answers that come later are dropped
+  std::list<ServiceQuestion> services_asked;  // keeps places, as `asked`
+  std::vector<int> watched;                   // c-ares' sockets in the poller
+  std::shared_ptr<const bool> alive;          // while started; answers that come later are dropped
 
   Result<void> open();
   void close();
@@ -118,14 +165,20 @@ struct Resolver::State final : ReadySink {
   void ask(const std::string& name, Waiter waiter);
   void on_answer(Question& question, int status, AddrinfoPtr info);
   void keep(const std::string& name, const Answer& answer);
-  void tell(Waiter waiter, const Result<Ips>& ips);
+  void tell(Waiter waiter, const Answer& answer);
+  void tell(Waiter waiter, Error error);
+  Result<void> refresh();
+  void ask_services(const std::string& name, ServicesDone done);
+  void on_services(const ServiceQuestion& question, int status, std::span<unsigned char> answer);
 
   static void on_socket(void* self, ares_socket_t socket, int wants_read, int wants_write);
   static void on_addrinfo(void* question, int status, int timeouts, ares_addrinfo* info);
+  static void on_srv(void* question, int status, int timeouts, unsigned char* bytes, int size);
 };
 
 Result<void> Resolver::State::open() {
-  int status = ares_library_init(ARES_LIB_INIT_ALL);  // Counts how often; cheap.
+  static const int library = ares_library_init(ARES_LIB_INIT_ALL);  // Not safe from two threads.
+  int status = library;
   if (status == ARES_SUCCESS) {
     ares_options wanted{};
     wanted.sock_state_cb = &State::on_socket;
@@ -133,8 +186,12 @@ Result<void> Resolver::State::open() {
     wanted.timeout =
         static_cast<int>(std::chrono::ceil<std::chrono::milliseconds>(options.timeout).count());
     wanted.tries = options.attempts;
-    status = ares_init_options(&channel, &wanted,
-                               ARES_OPT_SOCK_STATE_CB | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES);
+    int given = ARES_OPT_SOCK_STATE_CB | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES;
+#ifdef ARES_OPT_QUERY_CACHE
+    wanted.qcache_max_ttl = 0;  // From c-ares 1.31 on: how long an answer is kept is ours to say.
+    given |= ARES_OPT_QUERY_CACHE;
+#endif
+    status = ares_init_options(&channel, &wanted, given);
   }
   if (status == ARES_SUCCESS && !options.servers.empty())
     status = ares_set_servers_ports_csv(channel, options.servers.c_str());
@@ -148,7 +205,7 @@ void Resolver::State::close() {
   timeout.cancel();
   if (channel) ares_destroy(std::exchange(channel, nullptr));
   asked.clear();
-  ares_library_cleanup();
+  services_asked.clear();
 }
 
 void Resolver::State::on_socket(void* self, ares_socket_t socket, int wants_read, int wants_write) {
@@ -195,15 +252,16 @@ void Resolver::State::set_timeout() {
   timeout.arm(std::chrono::seconds(left.tv_sec) + std::chrono::microseconds(left.tv_usec));
 }
 
-void Resolver::State::ask(const std::string& name, Waiter waiter) {
+/// A channel that has read the configuration as it is now.
+Result<void> Resolver::State::refresh() {
   const bool is_outdated = options.servers.empty() && configured != age_of_resolv_conf();
-  if (!channel || (is_outdated && asked.empty())) {
-    close();
-    if (auto opened = open(); !opened) {
-      tell(std::move(waiter), std::move(opened).error());
-      return;
-    }
-  }
+  if (channel && (!is_outdated || !asked.empty() || !services_asked.empty())) return {};
+  close();
+  return open();
+}
+
+void Resolver::State::ask(const std::string& name, Waiter waiter) {
+  if (auto ready = refresh(); !ready) return tell(std::move(waiter), std::move(ready).error());
   auto [entry, is_new] = asked.try_emplace(name, Question{this, name, {}});
   entry->second.waiters.push_back(std::move(waiter));
   if (!is_new) return;
@@ -243,7 +301,7 @@ void Resolver::State::on_answer(Question& question, int status, AddrinfoPtr info
   keep(question.name, answer);
   auto waiters = std::move(question.waiters);
   asked.erase(asked.find(question.name));
-  for (Waiter& waiter : waiters) tell(std::move(waiter), answer.ips);
+  for (Waiter& waiter : waiters) tell(std::move(waiter), answer);
 }
 
 void Resolver::State::keep(const std::string& name, const Answer& answer) {
@@ -255,21 +313,77 @@ void Resolver::State::keep(const std::string& name, const Answer& answer) {
   cache.insert_or_assign(name, answer);
 }
 
-void Resolver::State::tell(Waiter waiter, const Result<Ips>& ips) {
-  Result<Addresses> addresses = Addresses();
-  if (ips) {
-    for (const IpAddress& ip : *ips) addresses->emplace_back(ip, waiter.port);
-  } else {
-    addresses = ips.error();
-  }
-  loop.post([done = std::move(waiter.done), addresses = std::move(addresses),
+void Resolver::State::tell(Waiter waiter, const Answer& answer) {
+  if (!answer.ips) return tell(std::move(waiter), answer.ips.error());
+  Found found{{}, answer.until};
+  for (const IpAddress& ip : *answer.ips) found.addresses.emplace_back(ip, waiter.port);
+  loop.post([done = std::move(waiter.done), found = std::move(found),
              still = std::weak_ptr<const bool>(alive)] {
-    if (!still.expired()) done(addresses);
+    if (!still.expired()) done(found);
   });
 }
 
+void Resolver::State::tell(Waiter waiter, Error error) {
+  loop.post([done = std::move(waiter.done), error = std::move(error),
+             still = std::weak_ptr<const bool>(alive)] {
+    if (!still.expired()) done(error);
+  });
+}
+
+// ---- services -------------------------------------------------------------------------------
+
+void Resolver::State::ask_services(const std::string& name, ServicesDone done) {
+  if (auto ready = refresh(); !ready) {
+    loop.post([done = std::move(done), error = std::move(ready).error(),
+               still = std::weak_ptr<const bool>(alive)] {
+      if (!still.expired()) done(error);
+    });
+    return;
+  }
+  services_asked.push_back({this, name, std::move(done)});
+  ares_search(channel, name.c_str(), kClassIn, kTypeSrv, &State::on_srv, &services_asked.back());
+  set_timeout();
+}
+
+void Resolver::State::on_srv(void* question, int status, int, unsigned char* bytes, int size) {
+  if (status == ARES_EDESTRUCTION || status == ARES_ECANCELLED) return;
+  auto& asked = *static_cast<ServiceQuestion*>(question);
+  State& state = *asked.state;
+  const std::size_t got = status == ARES_SUCCESS && bytes ? static_cast<std::size_t>(size) : 0;
+  state.on_services(asked, status, {bytes, got});
+  state.services_asked.remove_if([&](const auto& entry) { return &entry == &asked; });
+}
+
+void Resolver::State::on_services(const ServiceQuestion& question, int status,
+                                  std::span<unsigned char> answer) {
+  Services found;
+  if (status == ARES_SUCCESS) {
+    ares_srv_reply* first = nullptr;
+    status = ares_parse_srv_reply(answer.data(), static_cast<int>(answer.size()), &first);
+    for (const auto* line = first; line; line = line->next) {
+      std::string host = to_lower(line->host);
+      if (host.ends_with('.')) host.pop_back();
+      if (host.empty()) continue;  // "." says: no such service here (RFC 2782).
+      found.services.push_back({std::move(host), line->port, line->priority, line->weight});
+    }
+    if (first) ares_free_data(first);
+    if (status == ARES_SUCCESS && found.services.empty()) status = ARES_ENODATA;
+  }
+  const auto ttl = std::clamp<Duration>(shortest_ttl(answer), kShortestTtl, kLongestTtl);
+  found.until = loop.timers().now() + ttl;
+  Result<Services> result = std::move(found);
+  if (status != ARES_SUCCESS) result = failure(question.name, status);
+  loop.post(
+      [done = question.done, result = std::move(result), still = std::weak_ptr<const bool>(alive)] {
+        if (!still.expired()) done(result);
+      });
+}
+
 Resolver::Resolver(Loop& loop, Poller& poller, ResolverOptions options)
-    : state_(std::make_unique<State>(loop, poller, std::move(options))) {}
+    : state_(std::make_unique<State>(loop, poller, std::move(options))) {
+  const char* servers = std::getenv("GATEHOUSE_DNS");  // For tests of the whole daemon.
+  if (servers && state_->options.servers.empty()) state_->options.servers = servers;
+}
 
 Resolver::~Resolver() { stop(); }
 
@@ -287,27 +401,36 @@ void Resolver::stop() {
 }
 
 void Resolver::resolve(const std::string& name, std::uint16_t port, Done done) {
+  find(name, port, [done = std::move(done)](Result<Found> found) {
+    if (found)
+      done(std::move(found->addresses));
+    else
+      done(found.error());
+  });
+}
+
+void Resolver::find(const std::string& name, std::uint16_t port, FoundDone done) {
   check(state_->alive != nullptr, "a resolver that is not started is asked");
   State::Waiter waiter{port, std::move(done)};
-  if (const auto ip = IpAddress::parse(name)) {
-    state_->tell(std::move(waiter), Ips{*ip});
-    return;
-  }
+  const SteadyTime now = state_->loop.timers().now();
+  if (const auto ip = IpAddress::parse(name))
+    return state_->tell(std::move(waiter), State::Answer{Ips{*ip}, now + kLongestTtl});
   const std::string key = to_lower(name);
-  if (is_localhost(key)) {
-    state_->tell(std::move(waiter), loopback());
-    return;
-  }
-  if (key.empty() || key.size() > kNameMax || key.find('\0') != std::string::npos) {
-    state_->tell(std::move(waiter), Error{Fault::kResolve, "resolving " + name + ": not a name"});
-    return;
-  }
+  if (is_localhost(key))
+    return state_->tell(std::move(waiter), State::Answer{loopback(), now + kLongestTtl});
+  if (!is_name(key))
+    return state_->tell(std::move(waiter),
+                        Error{Fault::kResolve, "resolving " + name + ": not a name"});
   const auto cached = state_->cache.find(key);
-  if (cached != state_->cache.end() && state_->loop.timers().now() < cached->second.until) {
-    state_->tell(std::move(waiter), cached->second.ips);
-    return;
-  }
+  if (cached != state_->cache.end() && now < cached->second.until)
+    return state_->tell(std::move(waiter), cached->second);
   state_->ask(key, std::move(waiter));
+}
+
+void Resolver::find_services(const std::string& name, ServicesDone done) {
+  check(state_->alive != nullptr, "a resolver that is not started is asked");
+  check(is_name(name), "the name of a service was looked at when it was read");
+  state_->ask_services(to_lower(name), std::move(done));
 }
 
 }  // namespace gatehouse::net

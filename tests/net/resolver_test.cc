@@ -217,4 +217,47 @@ TEST(Resolver, GivesUpOnAServerThatDoesNotAnswer) {
   EXPECT_EQ(dns.questions["silent.example"], 2);
 }
 
+TEST_F(ResolverTest, SaysHowLongAnAnswerHolds) {
+  dns_.zones["held.example"] = {{"192.0.2.1"}, 30};
+  std::optional<Result<Resolver::Found>> found;
+  resolver_.find("held.example", 80, [&](Result<Resolver::Found> got) { found = got; });
+  run_until([&] { return found.has_value(); });
+  ASSERT_TRUE(found && *found);
+  EXPECT_EQ((*found)->until, loop_.timers().now() + 30s);
+  loop_.advance(10s);  // From the cache it holds as long as it would have.
+  const SteadyTime until = (*found)->until;
+  found.reset();
+  resolver_.find("held.example", 80, [&](Result<Resolver::Found> got) { found = got; });
+  run_until([&] { return found.has_value(); });
+  ASSERT_TRUE(found && *found);
+  EXPECT_EQ((*found)->until, until);
+}
+
+TEST_F(ResolverTest, FindsServicesWithPortsPrioritiesAndWeights) {
+  dns_.zones["_http._tcp.web.example"] = {
+      {}, 20, false, {{10, 60, 8080, "A.web.example"}, {20, 0, 8081, "b.web.example"}}};
+  std::optional<Result<Resolver::Services>> found;
+  resolver_.find_services("_http._tcp.web.example",
+                          [&](Result<Resolver::Services> got) { found = got; });
+  EXPECT_FALSE(found) << "answered inside the call";
+  run_until([&] { return found.has_value(); });
+  ASSERT_TRUE(found && *found) << (*found).error().message;
+  EXPECT_THAT((*found)->services,
+              UnorderedElementsAre(Resolver::Service{"a.web.example", 8080, 10, 60},
+                                   Resolver::Service{"b.web.example", 8081, 20, 0}));
+  EXPECT_EQ((*found)->until, loop_.timers().now() + 20s);
+}
+
+TEST_F(ResolverTest, SaysThatThereAreNoServices) {
+  dns_.zones["_none._tcp.web.example"] = {{}, 20, false, {{0, 0, 0, ""}}};  // "."
+  for (const char* name : {"_absent._tcp.web.example", "_none._tcp.web.example"}) {
+    std::optional<Result<Resolver::Services>> found;
+    resolver_.find_services(name, [&](Result<Resolver::Services> got) { found = got; });
+    run_until([&] { return found.has_value(); });
+    ASSERT_TRUE(found);
+    EXPECT_FALSE(*found);
+    EXPECT_EQ((*found).error().fault, Fault::kResolve);
+  }
+}
+
 }  // namespace gatehouse::net

@@ -1,6 +1,6 @@
 #pragma once
-// A DNS server on a loopback UDP socket, answered from the test's own loop: names to addresses,
-// with a TTL; what it does not know is NXDOMAIN. Counts the questions.
+// A DNS server on a loopback UDP socket, answered from the test's own loop: names to addresses and
+// services, with a TTL; what it does not know is NXDOMAIN. Counts the questions.
 
 #include <arpa/inet.h>
 #include <gtest/gtest.h>
@@ -22,10 +22,15 @@ namespace gatehouse {
 
 class FakeDns final : public net::ReadySink {
  public:
+  struct Service {
+    std::uint16_t priority, weight, port;
+    std::string host;
+  };
   struct Zone {
     std::vector<std::string> addresses;  // of both families
     std::uint32_t ttl = 60;
     bool is_silent = false;  // never answers
+    std::vector<Service> services{};
   };
 
   explicit FakeDns(net::Poller& poller) {
@@ -82,7 +87,23 @@ class FakeDns final : public net::ReadySink {
 
     std::string records;
     std::size_t count = 0;
-    if (zone != zones.end()) {
+    const bool wants_services = query.substr(at + 1, 2) == u16(33);
+    if (zone != zones.end() && wants_services) {
+      for (const Service& service : zone->second.services) {
+        std::string data = u16(service.priority) + u16(service.weight) + u16(service.port);
+        std::string_view rest = service.host;
+        while (!rest.empty()) {
+          const std::string_view label = take_until(rest, '.');
+          data.append(1, static_cast<char>(label.size())).append(label);
+        }
+        data.push_back('\0');
+        const std::uint32_t ttl = zone->second.ttl;
+        records.append("\xc0\x0c").append(query.substr(at + 1, 4));
+        records.append(u16(ttl >> 16)).append(u16(ttl & 0xffff));
+        records.append(u16(data.size())).append(data);
+        ++count;
+      }
+    } else if (zone != zones.end()) {
       for (const std::string& text : zone->second.addresses) {
         const auto ip = *net::IpAddress::parse(text);
         if (ip.is_v6() != wants_v6) continue;
