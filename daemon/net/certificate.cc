@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <ctime>
+#include <mutex>
 #include <optional>
 
 #include "daemon/base/text.h"
@@ -114,23 +115,6 @@ std::string serial_value(const ASN1_INTEGER* serial) {
   return value;
 }
 
-std::string key_kind_of(X509* leaf) {
-  EVP_PKEY* key = X509_get0_pubkey(leaf);
-  if (!key) return "unknown";
-  if (EVP_PKEY_is_a(key, "RSA")) return "rsa-" + std::to_string(EVP_PKEY_get_bits(key));
-  if (EVP_PKEY_is_a(key, "EC")) {
-    char group[64] = "";
-    if (EVP_PKEY_get_group_name(key, group, sizeof group, nullptr) != 1) return "ecdsa";
-    const std::string_view name = group;
-    if (name == "prime256v1" || name == "P-256") return "ecdsa-p256";
-    if (name == "secp384r1" || name == "P-384") return "ecdsa-p384";
-    if (name == "secp521r1" || name == "P-521") return "ecdsa-p521";
-    return "ecdsa-" + to_lower(name);
-  }
-  const char* type = EVP_PKEY_get0_type_name(key);
-  return type ? to_lower(type) : "unknown";
-}
-
 std::string ari_id_of(X509* leaf, const std::string& serial) {
   const ASN1_OCTET_STRING* authority = X509_get0_authority_key_id(leaf);
   if (!authority || ASN1_STRING_length(authority) == 0) return {};
@@ -172,11 +156,67 @@ bool CertificateFacts::covers(std::string_view name_or_address) const {
                      [&](const std::string& pattern) { return matches_name(pattern, name); });
 }
 
+/// Either decoded, or DER that is decoded when it is first asked for.
+struct CertificateChain::Links {
+  std::vector<std::string> ders;  // empty: decoded from the beginning
+  mutable std::vector<X509Ptr> decoded;
+  mutable std::once_flag is_decoded;
+
+  std::size_t size() const { return ders.empty() ? decoded.size() : ders.size(); }
+  X509* at(std::size_t index) const {
+    if (!ders.empty()) std::call_once(is_decoded, [this] { decode(); });
+    return decoded[index].get();
+  }
+  void decode() const {
+    for (const std::string& der : ders) {
+      const auto* at = reinterpret_cast<const unsigned char*>(der.data());
+      decoded.emplace_back(d2i_X509(nullptr, &at, static_cast<long>(der.size())));
+    }
+    ERR_clear_error();
+  }
+};
+
+std::string key_kind_of(EVP_PKEY* key) {
+  if (!key) return "unknown";
+  if (EVP_PKEY_is_a(key, "RSA")) return "rsa-" + std::to_string(EVP_PKEY_get_bits(key));
+  if (EVP_PKEY_is_a(key, "EC")) {
+    char group[64] = "";
+    if (EVP_PKEY_get_group_name(key, group, sizeof group, nullptr) != 1) return "ecdsa";
+    const std::string_view name = group;
+    if (name == "prime256v1" || name == "P-256") return "ecdsa-p256";
+    if (name == "secp384r1" || name == "P-384") return "ecdsa-p384";
+    if (name == "secp521r1" || name == "P-521") return "ecdsa-p521";
+    return "ecdsa-" + to_lower(name);
+  }
+  const char* type = EVP_PKEY_get0_type_name(key);
+  return type ? to_lower(type) : "unknown";
+}
+
+std::string name_text(std::string_view der) {
+  const auto* at = reinterpret_cast<const unsigned char*>(der.data());
+  const std::unique_ptr<X509_NAME, OpensslFree<X509_NAME_free>> name(
+      d2i_X509_NAME(nullptr, &at, static_cast<long>(der.size())));
+  if (name) return one_line(name.get());
+  ERR_clear_error();
+  return {};
+}
+
+std::size_t CertificateChain::size() const { return links_ ? links_->size() : 0; }
+
+CertificateChain CertificateChain::from_der(std::vector<std::string> certificates) {
+  auto links = std::make_shared<Links>();
+  links->ders = std::move(certificates);
+  CertificateChain chain;
+  chain.links_ = std::move(links);
+  return chain;
+}
+
 Result<CertificateChain> CertificateChain::from_pem(std::string_view pem) {
   if (pem.size() > kChainBytesMax) return Error{Fault::kTooLarge, "chain is over 1 MiB"};
   BioPtr bio(BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())));
   if (!bio) return openssl_error("reading a certificate chain");
-  auto certificates = std::make_shared<std::vector<X509Ptr>>();
+  auto links = std::make_shared<Links>();
+  std::vector<X509Ptr>* certificates = &links->decoded;
   for (;;) {
     const std::string which = "block " + std::to_string(certificates->size() + 1);
     PemBlock block;
@@ -195,29 +235,39 @@ Result<CertificateChain> CertificateChain::from_pem(std::string_view pem) {
   }
   if (certificates->empty()) return Error{Fault::kInvalid, "no CERTIFICATE block found"};
   CertificateChain chain;
-  chain.certificates_ = std::move(certificates);
+  chain.links_ = std::move(links);
   return chain;
 }
 
 std::string CertificateChain::to_pem() const {
   BioPtr bio(BIO_new(BIO_s_mem()));
   check(bio != nullptr, "out of memory");
-  for (std::size_t i = 0; i < size(); ++i)
-    check(PEM_write_bio_X509(bio.get(), at(i)) == 1, "a parsed certificate has a PEM form");
+  for (std::size_t i = 0; i < size(); ++i) {
+    bool is_written = false;
+    if (links_->ders.empty()) {
+      is_written = PEM_write_bio_X509(bio.get(), at(i)) == 1;
+    } else {
+      const std::string& der = links_->ders[i];
+      is_written = PEM_write_bio(bio.get(), PEM_STRING_X509, "",
+                                 reinterpret_cast<const unsigned char*>(der.data()),
+                                 static_cast<long>(der.size())) > 0;
+    }
+    check(is_written, "a certificate has a PEM form");
+  }
   char* text = nullptr;
   const long length = BIO_get_mem_data(bio.get(), &text);
   return std::string(text, static_cast<std::size_t>(length));
 }
 
-X509* CertificateChain::leaf() const { return empty() ? nullptr : certificates_->front().get(); }
+X509* CertificateChain::leaf() const { return empty() ? nullptr : links_->at(0); }
 
 X509* CertificateChain::at(std::size_t index) const {
   check(index < size(), "certificate index beyond the chain");
-  return (*certificates_)[index].get();
+  return links_->at(index);
 }
 
 Result<CertificateFacts> CertificateChain::facts() const {
-  if (empty()) return Error{Fault::kInvalid, "the chain is empty"};
+  if (!leaf()) return Error{Fault::kInvalid, "the chain is empty"};
   CertificateFacts facts;
   if (auto named = collect_names(leaf(), facts); !named) return std::move(named).error();
   const auto not_before = wall_time(X509_get0_notBefore(leaf()));
@@ -237,7 +287,7 @@ Result<CertificateFacts> CertificateChain::facts() const {
   if (X509_digest(leaf(), EVP_sha256(), digest, &digest_size) != 1)
     return openssl_error("hashing the certificate");
   facts.fingerprint_sha256_hex = to_hex({reinterpret_cast<const char*>(digest), digest_size});
-  facts.key_kind = key_kind_of(leaf());
+  facts.key_kind = key_kind_of(X509_get0_pubkey(leaf()));
   facts.ari_id = ari_id_of(leaf(), serial);
   ERR_clear_error();
   return facts;
@@ -246,17 +296,18 @@ Result<CertificateFacts> CertificateChain::facts() const {
 X509StackPtr CertificateChain::issuers() const {
   X509StackPtr stack(sk_X509_new_null());
   for (std::size_t i = 1; stack && i < size(); ++i)
-    if (sk_X509_push(stack.get(), at(i)) == 0) stack.reset();
+    if (!at(i) || sk_X509_push(stack.get(), at(i)) == 0) stack.reset();
   return stack;
 }
 
 bool use_certificate(SSL* ssl, const CertificateChain& chain, const PrivateKey& key) {
   const X509StackPtr issuers = chain.issuers();
-  return issuers && SSL_use_cert_and_key(ssl, chain.leaf(), key.native(), issuers.get(), 1) == 1;
+  return issuers && chain.leaf() &&
+         SSL_use_cert_and_key(ssl, chain.leaf(), key.native(), issuers.get(), 1) == 1;
 }
 
 bool CertificateChain::matches(const PrivateKey& key) const {
-  const bool does = !empty() && key && X509_check_private_key(leaf(), key.native()) == 1;
+  const bool does = leaf() && key && X509_check_private_key(leaf(), key.native()) == 1;
   ERR_clear_error();
   return does;
 }

@@ -51,9 +51,13 @@ class CertificateChain {
  public:
   CertificateChain() = default;
   static Result<CertificateChain> from_pem(std::string_view pem);
+  /// Decoded when first asked for, by whichever thread; for certificates whose outline is known to
+  /// be good (certificate_outline.h).
+  static CertificateChain from_der(std::vector<std::string> certificates);
   std::string to_pem() const;
-  bool empty() const { return !certificates_ || certificates_->empty(); }
-  std::size_t size() const { return certificates_ ? certificates_->size() : 0; }
+  bool empty() const { return size() == 0; }
+  std::size_t size() const;
+  /// Null: there is none, or (after from_der() only) it could not be decoded.
   X509* leaf() const;
   X509* at(std::size_t index) const;
   X509StackPtr issuers() const;  // all but the leaf, as OpenSSL wants them; null: out of memory
@@ -61,8 +65,14 @@ class CertificateChain {
   bool matches(const PrivateKey& key) const;
 
  private:
-  std::shared_ptr<const std::vector<X509Ptr>> certificates_;
+  struct Links;
+  std::shared_ptr<const Links> links_;
 };
+
+/// "ecdsa-p256", "rsa-2048", ...; for CertificateFacts.
+std::string key_kind_of(EVP_PKEY* key);
+/// A Name's DER in one line, RFC 2253; empty: it is none.
+std::string name_text(std::string_view der);
 
 /// What a TLS server needs to speak for some names. Immutable, shared by snapshots.
 struct Credential {
