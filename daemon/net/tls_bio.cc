@@ -11,7 +11,6 @@ namespace gatehouse::net {
 
 namespace {
 
-constexpr std::size_t kGatherBytes = 64 * 1024;
 constexpr std::size_t kSpareBlocks = 4;  // kept per thread, so that a steady load allocates nothing
 
 using Block = std::unique_ptr<char[]>;

@@ -27,9 +27,11 @@ struct Callbacks {
   std::shared_ptr<TicketKeys> tickets;
 };
 
-/// What one handshake chose. Lives and dies with its SSL.
+/// What one handshake was told, and what it chose. Lives and dies with its SSL.
 struct Chosen {
+  std::string local_address;
   CredentialPtr credential;
+  HandshakeRules rules;
   bool answers_acme_tls = false;
 };
 
@@ -66,6 +68,11 @@ Chosen* chosen_of(const SSL* ssl) {
   return static_cast<Chosen*>(SSL_get_ex_data(ssl, chosen_index()));
 }
 
+Chosen* add_chosen(SSL* ssl) {
+  auto made = std::make_unique<Chosen>();
+  return SSL_set_ex_data(ssl, chosen_index(), made.get()) == 1 ? made.release() : nullptr;
+}
+
 /// The bytes of an extension; nullopt when the client did not send it.
 std::optional<std::span<const std::uint8_t>> extension_of(SSL* ssl, unsigned type) {
   const unsigned char* bytes = nullptr;
@@ -74,11 +81,14 @@ std::optional<std::span<const std::uint8_t>> extension_of(SSL* ssl, unsigned typ
   return std::span(bytes, size);
 }
 
-/// A ticket resumes only under the name and the certificate it was made for. OpenSSL itself would
-/// resume a TLS 1.3 session under any name, and so carry one site's session over to another.
-bool bind_sessions(SSL* ssl, std::string_view server_name, const std::string& credential_name) {
+/// A ticket resumes only under the name, the certificate and the policy it was made for. OpenSSL
+/// itself would resume a TLS 1.3 session under any name, and so carry one site's session, and the
+/// client certificate in it, over to another.
+bool bind_sessions(SSL* ssl, std::string_view server_name, const std::string& credential_name,
+                   const ServerTlsPolicy* policy) {
   std::string bound(server_name);
   bound.append(1, '\0').append(credential_name);
+  if (policy) bound.append(1, '\0').append(policy->binding());
   unsigned char digest[SHA256_DIGEST_LENGTH];
   static_assert(sizeof digest <= SSL_MAX_SID_CTX_LENGTH);
   return SHA256(reinterpret_cast<const unsigned char*>(bound.data()), bound.size(), digest) &&
@@ -96,6 +106,8 @@ int choose_credential(SSL* ssl) {
   ClientHello hello;
   hello.server_name = server_name;
   hello.ssl = ssl;
+  auto* chosen = chosen_of(ssl);  // Set when something was told, or a second hello comes.
+  if (chosen) hello.local_address = chosen->local_address;
   if (const auto bytes = extension_of(ssl, TLSEXT_TYPE_application_layer_protocol_negotiation)) {
     const auto offer = parse_alpn(*bytes);
     if (!offer) return SSL_AD_DECODE_ERROR;
@@ -103,16 +115,20 @@ int choose_credential(SSL* ssl) {
   }
   CredentialPtr credential = callbacks_of(ssl).source.choose(hello);
   if (!credential) return SSL_AD_UNRECOGNIZED_NAME;
-  if (!bind_sessions(ssl, server_name, credential->name) ||
-      !use_certificate(ssl, credential->chain, credential->key))
+  HandshakeRules rules = callbacks_of(ssl).source.rules_for(hello);
+  const ServerTlsPolicy* policy = rules.policy.get();
+  if (!bind_sessions(ssl, server_name, credential->name, policy) ||
+      (policy && !policy->apply(ssl)) || !use_certificate(ssl, credential->chain, credential->key))
     return SSL_AD_INTERNAL_ERROR;
-  auto* chosen = chosen_of(ssl);  // Set when this is the second hello, after a HelloRetryRequest.
-  if (!chosen) {
-    auto made = std::make_unique<Chosen>();
-    if (SSL_set_ex_data(ssl, chosen_index(), made.get()) != 1) return SSL_AD_INTERNAL_ERROR;
-    chosen = made.release();
+  if (rules.allows_early_data) {
+    // Tickets stay stateless: EarlyDataGuard does what OpenSSL's session cache would.
+    SSL_set_options(ssl, SSL_OP_NO_ANTI_REPLAY);
+    if (SSL_set_max_early_data(ssl, kEarlyDataBytesMax) != 1) return SSL_AD_INTERNAL_ERROR;
   }
+  if (!chosen) chosen = add_chosen(ssl);
+  if (!chosen) return SSL_AD_INTERNAL_ERROR;
   chosen->credential = std::move(credential);
+  chosen->rules = std::move(rules);
   chosen->answers_acme_tls = hello.offers_acme_tls_alpn;
   return 0;
 }
@@ -186,14 +202,37 @@ int on_ticket(SSL* ssl, unsigned char* name, unsigned char* iv, EVP_CIPHER_CTX* 
   return is_spent ? kTicketRenew : kTicketGood;
 }
 
+/// A resumed session shows its client certificate again without our judging it again: not beyond
+/// the certificate's own end.
+SSL_TICKET_RETURN on_ticket_opened(SSL*, SSL_SESSION* session, const unsigned char*, std::size_t,
+                                   SSL_TICKET_STATUS status, void*) {
+  const bool is_good = status == SSL_TICKET_SUCCESS || status == SSL_TICKET_SUCCESS_RENEW;
+  if (!is_good) return SSL_TICKET_RETURN_IGNORE_RENEW;
+  const X509* shown = SSL_SESSION_get0_peer(session);
+  if (shown && X509_cmp_current_time(X509_get0_notAfter(shown)) <= 0)
+    return SSL_TICKET_RETURN_IGNORE_RENEW;
+  return status == SSL_TICKET_SUCCESS ? SSL_TICKET_RETURN_USE : SSL_TICKET_RETURN_USE_RENEW;
+}
+
+/// Asked when all else speaks for taking the early data of this handshake.
+int on_early_data(SSL* ssl, void*) {
+  const Chosen* chosen = chosen_of(ssl);
+  if (!chosen || !chosen->rules.allows_early_data) return 0;
+  std::uint8_t random[SSL3_RANDOM_SIZE];
+  const std::size_t size = SSL_get_client_random(ssl, random, sizeof random);
+  return callbacks_of(ssl).tickets->early_data().take({random, size}) ? 1 : 0;
+}
+
 constexpr long kTicketSeconds = 24 * 3600;  // as TicketKeys has it
 
 bool configure(SSL_CTX* context) {
   SSL_CTX_set_client_hello_cb(context, on_client_hello, nullptr);
   SSL_CTX_set_alpn_select_cb(context, on_alpn, nullptr);
+  SSL_CTX_set_allow_early_data_cb(context, on_early_data, nullptr);
   SSL_CTX_set_timeout(context, kTicketSeconds);
   constexpr unsigned char kName[] = "gatehouse";  // Until bind_sessions() narrows it.
   return SSL_CTX_set_tlsext_ticket_key_evp_cb(context, on_ticket) == 1 &&
+         SSL_CTX_set_session_ticket_cb(context, nullptr, on_ticket_opened, nullptr) == 1 &&
          SSL_CTX_set_num_tickets(context, 1) == 1 && SSL_CTX_set_max_early_data(context, 0) == 1 &&
          SSL_CTX_set_session_id_context(context, kName, sizeof kName - 1) == 1;
 }
@@ -232,9 +271,11 @@ Result<std::shared_ptr<ServerTlsContext>> ServerTlsContext::create(
   return made;
 }
 
-Result<SslPtr> ServerTlsContext::new_ssl() const {
+Result<SslPtr> ServerTlsContext::new_ssl(std::string local_address) const {
   SslPtr ssl(SSL_new(state_->context.get()));
-  if (!ssl) return openssl_error("beginning a TLS handshake");
+  Chosen* told = ssl && !local_address.empty() ? add_chosen(ssl.get()) : nullptr;
+  if (!ssl || (!told && !local_address.empty())) return openssl_error("beginning a TLS handshake");
+  if (told) told->local_address = std::move(local_address);
   SSL_set_accept_state(ssl.get());
   return ssl;
 }
@@ -242,6 +283,11 @@ Result<SslPtr> ServerTlsContext::new_ssl() const {
 const Credential* ServerTlsContext::credential_of(const SSL* ssl) {
   const Chosen* chosen = chosen_of(ssl);
   return chosen ? chosen->credential.get() : nullptr;
+}
+
+const ServerTlsPolicy* ServerTlsContext::policy_of(const SSL* ssl) {
+  const Chosen* chosen = chosen_of(ssl);
+  return chosen ? chosen->rules.policy.get() : nullptr;
 }
 
 }  // namespace gatehouse::net

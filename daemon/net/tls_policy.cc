@@ -28,8 +28,11 @@ bool set_groups(SSL_CTX* context) {
 
 }  // namespace
 
+int oldest_version(TlsProfile profile) {
+  return profile == TlsProfile::kModern ? TLS1_3_VERSION : TLS1_2_VERSION;
+}
+
 bool apply_policy(SSL_CTX* context, TlsProfile profile) {
-  const int oldest = profile == TlsProfile::kModern ? TLS1_3_VERSION : TLS1_2_VERSION;
   // The server's order decides, but a client that puts ChaCha20 first has no AES hardware.
   // SSL_OP_IGNORE_UNEXPECTED_EOF stays off: without close_notify an end may be an attacker's cut.
   // A session that knows where its messages end may forgive it, a close-delimited body must not.
@@ -40,9 +43,11 @@ bool apply_policy(SSL_CTX* context, TlsProfile profile) {
   SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
                                 SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
   SSL_CTX_set_read_ahead(context, 1);
+  // Two records for a system call; the memory is held only while part of one has come.
+  SSL_CTX_set_default_read_buffer_len(context, 33 * 1024);
   SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
   SSL_CTX_set_security_level(context, kSecurityLevel);
-  return SSL_CTX_set_min_proto_version(context, oldest) == 1 &&
+  return SSL_CTX_set_min_proto_version(context, oldest_version(profile)) == 1 &&
          SSL_CTX_set_max_proto_version(context, TLS1_3_VERSION) == 1 &&
          SSL_CTX_set_ciphersuites(context, kSuites13) == 1 &&
          SSL_CTX_set_cipher_list(context, kCiphers12) == 1 && set_groups(context);

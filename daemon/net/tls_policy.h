@@ -6,6 +6,7 @@
 
 namespace gatehouse::net {
 
+int oldest_version(TlsProfile profile);
 /// False: OpenSSL refused something; its error queue says what.
 bool apply_policy(SSL_CTX* context, TlsProfile profile);
 

@@ -24,6 +24,7 @@ class Names final : public CredentialSource {
  public:
   std::map<std::string, CredentialPtr> by_name;
   CredentialPtr acme;  // the answer to acme-tls/1
+  std::map<std::string, HandshakeRules> rules;
   std::string asked;
   const SSL* asked_by = nullptr;
 
@@ -33,6 +34,10 @@ class Names final : public CredentialSource {
     if (hello.offers_acme_tls_alpn) return acme;
     const auto found = by_name.find(asked);
     return found == by_name.end() ? nullptr : found->second;
+  }
+  HandshakeRules rules_for(const ClientHello& hello) override {
+    const auto found = rules.find(std::string(hello.server_name));
+    return found == rules.end() ? HandshakeRules() : found->second;
   }
 };
 
@@ -131,6 +136,17 @@ class Tls : public ::testing::Test {
     EXPECT_TRUE(pair.is_connected) << pair.client_error;
     SSL_shutdown(pair.client.get());
     return SSL_session_reused(pair.server.get()) == 1;
+  }
+
+  void ask_for_certificates(const std::string& name, ClientCertificates clients,
+                            const Authority& signers) {
+    ServerTlsPolicy::Options options;
+    options.clients = clients;
+    const std::string pem = signers.root.to_pem();
+    options.ca_pem = pem;
+    auto policy = ServerTlsPolicy::create(options);
+    ASSERT_TRUE(policy) << policy.error().message;
+    names_.rules[name].policy = *policy;
   }
 
   FakeClock clock_;
@@ -363,6 +379,69 @@ TEST_F(Tls, DoesNotResumeWithKeysOfAnotherServer) {
   auto others = TicketKeys::create(clock_);
   server_ = *ServerTlsContext::create(TlsProfile::kIntermediate, names_, *others);
   EXPECT_FALSE(resumes("a.test", session.get()));
+}
+
+TEST_F(Tls, OneNameMayAskForACertificateAndAnotherNot) {
+  ask_for_certificates("a.test", ClientCertificates::kRequired, authority_);
+  Pair without = connect("a.test");
+  without.handshake();
+  EXPECT_THAT(without.client_error, HasSubstr("certificate required"));
+  Pair other = connect("b.test");
+  other.handshake();
+  EXPECT_TRUE(other.is_connected) << other.client_error;
+  ask_for_certificates("a.test", ClientCertificates::kOptional, authority_);
+  Pair optional = connect("a.test");
+  optional.handshake();
+  EXPECT_TRUE(optional.is_connected) << optional.client_error;
+}
+
+TEST_F(Tls, DoesNotResumeUnderAnotherPolicy) {
+  const Authority others = make_authority();
+  for (const int version : {TLS1_2_VERSION, TLS1_3_VERSION}) {
+    names_.rules.clear();
+    const SessionPtr session = session_for("a.test", version);
+    ask_for_certificates("a.test", ClientCertificates::kOptional, authority_);
+    EXPECT_FALSE(resumes("a.test", session.get(), version)) << version;
+    const SessionPtr judged = session_for("a.test", version);
+    EXPECT_TRUE(resumes("a.test", judged.get(), version)) << version;
+    // The same files with other contents.
+    ask_for_certificates("a.test", ClientCertificates::kOptional, others);
+    EXPECT_FALSE(resumes("a.test", judged.get(), version)) << version;
+  }
+}
+
+TEST_F(Tls, ANameMayHaveAProfileOfItsOwn) {
+  ServerTlsPolicy::Options options;
+  options.profile = TlsProfile::kModern;
+  names_.rules["a.test"].policy = *ServerTlsPolicy::create(options);
+  for (const auto& [name, is_taken] : {std::pair("a.test", false), std::pair("b.test", true)}) {
+    Pair pair = connect(name);
+    SSL_set_max_proto_version(pair.client.get(), TLS1_2_VERSION);
+    pair.handshake();
+    EXPECT_EQ(pair.is_connected, is_taken) << name;
+  }
+}
+
+TEST_F(Tls, TicketsPermitEarlyDataOnlyUnderNamesThatTakeIt) {
+  names_.rules["a.test"].allows_early_data = true;
+  const SessionPtr session = session_for("a.test"), other = session_for("b.test");
+  EXPECT_EQ(SSL_SESSION_get_max_early_data(session.get()), kEarlyDataBytesMax);
+  EXPECT_EQ(SSL_SESSION_get_max_early_data(other.get()), 0u);
+  EXPECT_TRUE(resumes("a.test", session.get()));
+}
+
+TEST_F(Tls, APolicyNeedsCasThatAreSome) {
+  ServerTlsPolicy::Options options;
+  options.clients = ClientCertificates::kRequired;
+  options.ca_pem = "nothing";
+  EXPECT_FALSE(ServerTlsPolicy::create(options));
+  const std::string pem = authority_.root.to_pem();
+  options.ca_pem = pem;
+  EXPECT_TRUE(ServerTlsPolicy::create(options));
+  options.crl_pem = pem;
+  const auto made = ServerTlsPolicy::create(options);
+  ASSERT_FALSE(made);
+  EXPECT_THAT(made.error().message, HasSubstr("list of revoked certificates"));
 }
 
 TEST_F(Tls, SendsOneTicketAndNoEarlyDataPermission) {
