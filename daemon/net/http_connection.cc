@@ -138,6 +138,58 @@ asio::awaitable<HttpAttempt> HttpConnection::exchange_on(Stream& stream, const R
   co_return attempt;
 }
 
+asio::awaitable<HttpAttempt> HttpConnection::stream(const Request* request,
+                                                    std::size_t body_bytes_max,
+                                                    Deadline head_deadline,
+                                                    std::chrono::milliseconds silence_max,
+                                                    const HttpsClient::OnData* on_data) {
+  is_reusable_ = false;
+  tcp().expires_at(head_deadline);
+  HttpAttempt attempt;
+  if (tls_)
+    attempt = co_await stream_on(*tls_, *request, body_bytes_max, silence_max, *on_data);
+  else
+    attempt = co_await stream_on(tcp_, *request, body_bytes_max, silence_max, *on_data);
+  co_return attempt;
+}
+
+template <class Stream>
+asio::awaitable<HttpAttempt> HttpConnection::stream_on(Stream& stream, const Request& request,
+                                                       std::size_t body_bytes_max,
+                                                       std::chrono::milliseconds silence_max,
+                                                       const HttpsClient::OnData& on_data) {
+  HttpAttempt attempt;
+  boost::system::error_code code;
+  http::response_parser<http::string_body> parser;
+  parser.header_limit(kHeaderBytesMax);
+  parser.body_limit(boost::none);
+  co_await http::async_write(stream, request, asio::redirect_error(asio::use_awaitable, code));
+  if (!code)
+    co_await http::async_read_header(stream, received_, parser,
+                                     asio::redirect_error(asio::use_awaitable, code));
+  attempt.is_answered = received_.size() > 0 || parser.got_some();
+  const unsigned status = code ? 0 : parser.get().result_int();
+  const bool is_good = status >= 200 && status < 300;
+  std::string& body = parser.get().body();
+  bool wants_more = true;
+  while (!code && wants_more && !parser.is_done()) {
+    tcp().expires_after(silence_max);
+    co_await http::async_read_some(stream, received_, parser,
+                                   asio::redirect_error(asio::use_awaitable, code));
+    if (is_good && !body.empty()) {
+      wants_more = on_data(body);
+      body.clear();
+    } else if (body.size() > body_bytes_max) {
+      code = http::error::body_limit;
+    }
+  }
+  if (code)
+    attempt.outcome = http_error(code);
+  else
+    attempt.outcome = response_from(parser.release());
+  co_return attempt;
+}
+
 bool HttpConnection::is_quiet() {
   char byte;
   const ssize_t got = ::recv(tcp().socket().native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);

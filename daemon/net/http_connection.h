@@ -37,6 +37,13 @@ class HttpConnection {
   boost::asio::awaitable<HttpAttempt> exchange(const Request* request, std::size_t body_bytes_max,
                                                Deadline deadline);
 
+  /// Sends, and reads an answer whose body may never end: see HttpsClient::stream(). Nothing else
+  /// can be asked on this connection afterwards.
+  boost::asio::awaitable<HttpAttempt> stream(const Request* request, std::size_t body_bytes_max,
+                                             Deadline head_deadline,
+                                             std::chrono::milliseconds silence_max,
+                                             const HttpsClient::OnData* on_data);
+
   /// After an exchange: the peer may be asked again on this connection.
   bool is_reusable() const { return is_reusable_; }
   /// Looks, without waiting, whether the peer is still there and silent.
@@ -46,6 +53,11 @@ class HttpConnection {
   template <class Stream>
   boost::asio::awaitable<HttpAttempt> exchange_on(Stream& stream, const Request& request,
                                                   std::size_t body_bytes_max);
+  template <class Stream>
+  boost::asio::awaitable<HttpAttempt> stream_on(Stream& stream, const Request& request,
+                                                std::size_t body_bytes_max,
+                                                std::chrono::milliseconds silence_max,
+                                                const HttpsClient::OnData& on_data);
   boost::beast::tcp_stream& tcp() { return tls_ ? tls_->next_layer() : tcp_; }
 
   boost::beast::tcp_stream tcp_;  // moved from once TLS has it

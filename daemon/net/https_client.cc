@@ -2,28 +2,20 @@
 
 #include <algorithm>
 #include <boost/asio/io_context.hpp>
-#include <boost/asio/ip/tcp.hpp>
-#include <boost/asio/redirect_error.hpp>
-#include <boost/asio/steady_timer.hpp>
 #include <boost/asio/this_coro.hpp>
-#include <boost/asio/use_awaitable.hpp>
 #include <map>
-#include <optional>
 
 #include "daemon/base/text.h"
+#include "daemon/net/connect.h"
 #include "daemon/net/http_connection.h"
-#include "daemon/net/resolver.h"
 #include "daemon/net/tls_context.h"
 #include "daemon/net/url.h"
 
 namespace gatehouse::net {
 
 namespace asio = boost::asio;
-namespace beast = boost::beast;
 namespace http = boost::beast::http;
-using asio::ip::tcp;
 using Deadline = HttpConnection::Deadline;
-using Endpoints = std::vector<tcp::endpoint>;
 
 namespace {
 
@@ -79,80 +71,6 @@ Result<HttpConnection::Request> compose(HttpRequest request, const Url& url,
   return message;
 }
 
-/// A question about a name, and its answer. The answer may come after the request that waited for
-/// it has ended, so this lives on its own.
-struct Lookup {
-  explicit Lookup(const asio::any_io_executor& executor) : system(executor), answered(executor) {}
-  tcp::resolver system;         // when there is no Resolver
-  asio::steady_timer answered;  // cancelled by the answer
-  std::optional<Result<Endpoints>> answer;
-
-  void tell(Result<Endpoints> given) {
-    answer.emplace(std::move(given));
-    answered.cancel();
-  }
-};
-
-/// Asks our resolver.
-void ask(const std::shared_ptr<Lookup>& lookup, const std::string& host, std::uint16_t port,
-         Resolver& resolver) {
-  resolver.resolve(host, port, [lookup](Result<Resolver::Addresses> found) {
-    if (!found) return lookup->tell(std::move(found).error());
-    Endpoints endpoints;
-    for (const SocketAddress& address : *found) {
-      const std::string_view bytes = address.ip().bytes();
-      if (bytes.size() == 16) {
-        asio::ip::address_v6::bytes_type v6{};
-        std::copy(bytes.begin(), bytes.end(), v6.begin());
-        endpoints.emplace_back(asio::ip::address_v6(v6), address.port());
-      } else {
-        asio::ip::address_v4::bytes_type v4{};
-        std::copy(bytes.begin(), bytes.end(), v4.begin());
-        endpoints.emplace_back(asio::ip::address_v4(v4), address.port());
-      }
-    }
-    lookup->tell(std::move(endpoints));
-  });
-}
-
-/// Asks the C library, on a thread of Asio's; the call itself cannot be interrupted.
-void ask_system(const std::shared_ptr<Lookup>& lookup, const std::string& host,
-                std::uint16_t port) {
-  lookup->system.async_resolve(
-      host, std::to_string(port),
-      [lookup](const boost::system::error_code& failed, const tcp::resolver::results_type& found) {
-        if (failed) return lookup->tell(Error{Fault::kResolve, to_lower(failed.message())});
-        Endpoints endpoints;
-        for (const auto& entry : found) endpoints.push_back(entry.endpoint());
-        lookup->tell(std::move(endpoints));
-      });
-}
-
-/// Not empty when it is no error.
-asio::awaitable<Result<Endpoints>> resolve(std::string host, std::uint16_t port, Resolver* resolver,
-                                           Deadline deadline) {
-  boost::system::error_code code;
-  if (const auto literal = asio::ip::make_address(host, code); !code) {
-    Endpoints one{tcp::endpoint(literal, port)};
-    co_return std::move(one);
-  }
-  const auto executor = co_await asio::this_coro::executor;
-  const auto lookup = std::make_shared<Lookup>(executor);
-  lookup->answered.expires_at(deadline);
-  if (resolver)
-    ask(lookup, host, port, *resolver);
-  else
-    ask_system(lookup, host, port);
-  co_await lookup->answered.async_wait(asio::redirect_error(asio::use_awaitable, code));
-  if (!lookup->answer) {
-    lookup->system.cancel();
-    if (code) co_return Error{Fault::kCancelled, "cancelled"};
-    co_return Error{Fault::kTimeout, "no answer in time"};
-  }
-  if (*lookup->answer && (*lookup->answer)->empty()) co_return Error{Fault::kResolve, "no address"};
-  co_return std::move(*lookup->answer);
-}
-
 }  // namespace
 
 struct HttpsClient::State {
@@ -165,10 +83,20 @@ struct HttpsClient::State {
     std::unique_ptr<HttpConnection> connection;
     Deadline since;
   };
-  std::map<std::string, Idle> idle;  // by origin
+  std::multimap<std::string, Idle> idle;  // by origin
 
+  /// The wish of a caller, checked and put in form.
+  struct Prepared {
+    Url url;
+    std::string doing;
+    HttpConnection::Request message;
+  };
+  Result<Prepared> prepare(HttpRequest request) const;
   asio::awaitable<Result<HttpResponse>> send(HttpRequest request);
   asio::awaitable<Result<HttpResponse>> send_on_any(Url url, HttpConnection::Request message);
+  asio::awaitable<Result<HttpResponse>> stream(HttpRequest request,
+                                               std::chrono::milliseconds silence_max,
+                                               OnData on_data);
   asio::awaitable<Result<std::unique_ptr<HttpConnection>>> connect(Url url, Deadline deadline);
   std::unique_ptr<HttpConnection> take_idle(const std::string& origin);
   void keep(const std::string& origin, std::unique_ptr<HttpConnection> connection);
@@ -188,40 +116,25 @@ std::unique_ptr<HttpConnection> HttpsClient::State::take_idle(const std::string&
 void HttpsClient::State::keep(const std::string& origin,
                               std::unique_ptr<HttpConnection> connection) {
   if (!connection->is_reusable()) return;
+  while (idle.count(origin) >= options.idle_max) idle.erase(idle.find(origin));
   Idle entry{std::move(connection), std::chrono::steady_clock::now()};
-  idle.insert_or_assign(origin, std::move(entry));
+  idle.emplace(origin, std::move(entry));
 }
 
 asio::awaitable<Result<std::unique_ptr<HttpConnection>>> HttpsClient::State::connect(
     Url url, Deadline deadline) {
-  auto endpoints = co_await resolve(url.host, url.port, resolver, deadline);
-  if (!endpoints) co_return std::move(endpoints).error().in("resolving " + url.host);
-  const std::string doing = "connecting to " + url.host_and_port();
-  Error last;
-  for (std::size_t i = 0; i < endpoints->size(); ++i) {
-    // An address that swallows packets gets its share of the time, not all of it.
-    const auto now = std::chrono::steady_clock::now();
-    const auto share = (deadline - now) / static_cast<int>(endpoints->size() - i);
-    beast::tcp_stream stream(context);
-    stream.expires_after(std::max<Duration>(share, 0ms));
-    boost::system::error_code code;
-    co_await stream.async_connect((*endpoints)[i], asio::redirect_error(asio::use_awaitable, code));
-    if (code) {
-      last = http_error(code);
-      if (last.fault == Fault::kCancelled) break;
-      continue;
-    }
-    stream.socket().set_option(tcp::no_delay(true), code);
-    auto connection = std::make_unique<HttpConnection>(std::move(stream));
-    if (!url.is_https) co_return std::move(connection);
-    auto ssl = tls->new_ssl(options.tls_server_name.empty() ? url.host : options.tls_server_name);
-    if (!ssl) co_return std::move(ssl).error().in(doing);
-    auto secured = co_await connection->start_tls(std::move(*ssl), deadline);
-    // Another address of the same name would hardly have another certificate.
-    if (!secured) co_return std::move(secured).error().in("TLS with " + url.host_and_port());
-    co_return std::move(connection);
-  }
-  co_return std::move(last).in(doing);
+  ConnectRequest request{url.host, url.port, resolver, deadline};
+  auto stream = co_await connect_to(context, std::move(request));
+  if (!stream) co_return std::move(stream).error();
+  auto connection = std::make_unique<HttpConnection>(std::move(**stream));
+  if (!url.is_https) co_return std::move(connection);
+  auto ssl = tls->new_ssl(options.tls_server_name.empty() ? url.host : options.tls_server_name);
+  if (!ssl) co_return std::move(ssl).error().in("connecting to " + url.host_and_port());
+  if (!options.verifies_peer) SSL_set_verify(ssl->get(), SSL_VERIFY_NONE, nullptr);
+  // Another address of the same name would hardly have another certificate.
+  auto secured = co_await connection->start_tls(std::move(*ssl), deadline);
+  if (!secured) co_return std::move(secured).error().in("TLS with " + url.host_and_port());
+  co_return std::move(connection);
 }
 
 asio::awaitable<Result<HttpResponse>> HttpsClient::State::send_on_any(
@@ -246,19 +159,39 @@ asio::awaitable<Result<HttpResponse>> HttpsClient::State::send_on_any(
   co_return std::move(attempt.outcome);
 }
 
-asio::awaitable<Result<HttpResponse>> HttpsClient::State::send(HttpRequest request) {
+Result<HttpsClient::State::Prepared> HttpsClient::State::prepare(HttpRequest request) const {
   auto url = Url::parse(request.url);
-  if (!url) co_return std::move(url).error();
+  if (!url) return std::move(url).error();
   if (!url->is_https && !options.allow_plain)
-    co_return Error{Fault::kInvalid, "URL \"" + request.url + "\" is not https"};
+    return Error{Fault::kInvalid, "URL \"" + request.url + "\" is not https"};
   // Without the query: it may hold what a log must not.
-  const std::string doing =
+  std::string doing =
       request.method + " " + url->origin() + url->target.substr(0, url->target.find('?'));
   auto message = compose(std::move(request), *url, options.user_agent);
-  if (!message) co_return std::move(message).error().in(doing);
-  auto response = co_await send_on_any(*url, std::move(*message));
-  if (!response) co_return std::move(response).error().in(doing);
+  if (!message) return std::move(message).error().in(doing);
+  return Prepared{std::move(*url), std::move(doing), std::move(*message)};
+}
+
+asio::awaitable<Result<HttpResponse>> HttpsClient::State::send(HttpRequest request) {
+  auto prepared = prepare(std::move(request));
+  if (!prepared) co_return std::move(prepared).error();
+  auto response = co_await send_on_any(prepared->url, std::move(prepared->message));
+  if (!response) co_return std::move(response).error().in(prepared->doing);
   co_return response;
+}
+
+asio::awaitable<Result<HttpResponse>> HttpsClient::State::stream(
+    HttpRequest request, std::chrono::milliseconds silence_max, OnData on_data) {
+  auto prepared = prepare(std::move(request));
+  if (!prepared) co_return std::move(prepared).error();
+  const Deadline deadline = std::chrono::steady_clock::now() + options.deadline;
+  auto connection = co_await connect(prepared->url, deadline);
+  if (!connection) co_return std::move(connection).error().in(prepared->doing);
+  auto attempt =
+      co_await (*connection)
+          ->stream(&prepared->message, options.response_bytes_max, deadline, silence_max, &on_data);
+  if (!attempt.outcome) co_return std::move(attempt.outcome).error().in(prepared->doing);
+  co_return std::move(attempt.outcome);
 }
 
 const std::string* HttpResponse::find(std::string_view name) const {
@@ -297,6 +230,16 @@ asio::awaitable<Result<HttpResponse>> HttpsClient::send(HttpRequest request) {
   const bool throws = co_await asio::this_coro::throw_if_cancelled();
   co_await asio::this_coro::throw_if_cancelled(false);
   auto response = co_await state_->send(std::move(request));
+  co_await asio::this_coro::throw_if_cancelled(throws);
+  co_return response;
+}
+
+asio::awaitable<Result<HttpResponse>> HttpsClient::stream(HttpRequest request,
+                                                          std::chrono::milliseconds silence_max,
+                                                          OnData on_data) {
+  const bool throws = co_await asio::this_coro::throw_if_cancelled();
+  co_await asio::this_coro::throw_if_cancelled(false);
+  auto response = co_await state_->stream(std::move(request), silence_max, std::move(on_data));
   co_await asio::this_coro::throw_if_cancelled(throws);
   co_return response;
 }

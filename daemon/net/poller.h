@@ -25,6 +25,10 @@ class ReadySink {
   virtual ~ReadySink() = default;
   /// `token` as given to add(): 56 bits.
   virtual void on_ready(std::uint64_t token, Ready ready) = 0;
+  /// Its turn comes soon, after others': a chance to prefetch(). First `kFar`, so that `kNear` can
+  /// follow a pointer.
+  enum class Distance : std::uint8_t { kFar, kNear };
+  virtual void expect(std::uint64_t /*token*/, Distance) {}
 };
 
 class Poller {

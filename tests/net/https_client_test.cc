@@ -186,6 +186,20 @@ class Https : public ::testing::TestWithParam<bool> {
     request.url = url;
     return send(std::move(request));
   }
+  Result<HttpResponse> stream(const std::string& url, HttpsClient::OnData on_data,
+                              std::chrono::milliseconds silence_max = 10s) {
+    HttpRequest request;
+    request.url = url;
+    std::optional<Result<HttpResponse>> answer;
+    asio::co_spawn(context_, client().stream(std::move(request), silence_max, std::move(on_data)),
+                   [&](const std::exception_ptr& thrown, Result<HttpResponse> given) {
+                     EXPECT_FALSE(thrown);
+                     answer.emplace(std::move(given));
+                   });
+    context_.restart();
+    while (!answer) context_.run_one();
+    return std::move(*answer);
+  }
   /// Lets the peer see what happened.
   void settle() {
     context_.restart();
@@ -299,6 +313,60 @@ TEST_P(Https, ReadsAChunkedBodyAndSkipsInterimAnswers) {
   EXPECT_EQ(answer->find("link"), nullptr);
   ASSERT_TRUE(get(peer_.url("/")));
   EXPECT_EQ(peer_.connections, 1);
+}
+
+TEST_P(Https, StreamsABodyAsItComes) {
+  peer_.script = [](const std::string&, int) {
+    return Reply{
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n4\r\ndefg\r\n0\r\n\r\n"};
+  };
+  std::string taken;
+  const auto answer = stream(peer_.url("/"), [&](std::string_view piece) {
+    taken += piece;
+    return true;
+  });
+  ASSERT_TRUE(answer) << answer.error().message;
+  EXPECT_EQ(taken, "abcdefg");
+  EXPECT_EQ(answer->body, "");
+  ASSERT_TRUE(get(peer_.url("/")));
+  EXPECT_EQ(peer_.connections, 2) << "a stream has a connection of its own";
+}
+
+TEST_P(Https, EndsAStreamWhenItsTakerHasEnough) {
+  peer_.script = [](const std::string&, int) {
+    return Reply{"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"};
+  };
+  int pieces = 0;
+  const auto answer = stream(peer_.url("/"), [&](std::string_view) { return ++pieces < 1; });
+  ASSERT_TRUE(answer) << answer.error().message;
+  EXPECT_EQ(pieces, 1);
+}
+
+TEST_P(Https, GivesTheBodyOfAFailedStreamInItsAnswer) {
+  peer_.script = [](const std::string&, int) {
+    return Reply{"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno"};
+  };
+  const auto answer = stream(peer_.url("/"), [](std::string_view) {
+    ADD_FAILURE() << "this is no answer to what was asked";
+    return true;
+  });
+  ASSERT_TRUE(answer) << answer.error().message;
+  EXPECT_EQ(answer->status, 403u);
+  EXPECT_EQ(answer->body, "no");
+}
+
+TEST_P(Https, GivesUpAStreamThatIsSilentOrCut) {
+  peer_.script = [](const std::string&, int number) {
+    return Reply{"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n", number == 1};
+  };
+  std::string taken;
+  const auto take = [&](std::string_view piece) {
+    taken += piece;
+    return true;
+  };
+  EXPECT_EQ(stream(peer_.url("/"), take, 50ms).error().fault, Fault::kTimeout);
+  EXPECT_EQ(stream(peer_.url("/"), take).error().fault, Fault::kConnection);
+  EXPECT_EQ(taken, "abcabc");
 }
 
 TEST_P(Https, ReadsNoBodyAfterHead) {
