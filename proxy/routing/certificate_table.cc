@@ -98,10 +98,24 @@ net::CredentialPtr CertificateChooser::choose(const net::ClientHello& hello) {
   if (!table_) return nullptr;
   const WallTime now = clock_.wall_now();
   if (!hello.server_name.empty()) return table_->find(hello.server_name, now);
-  const std::string local = local_address_of_(hello.ssl);
+  const std::string local = local_address(hello);
   if (!local.empty())
     if (auto credential = table_->find(local, now)) return credential;
   return table_->find_fallback(now);
+}
+
+std::string CertificateChooser::local_address(const net::ClientHello& hello) const {
+  return hello.local_address.empty() ? local_address_of_(hello.ssl)
+                                     : std::string(hello.local_address);
+}
+
+/// By the same rules as the certificate: the name, else the local address, else "*".
+net::HandshakeRules CertificateChooser::rules_for(const net::ClientHello& hello) {
+  if (!router_ || !router_->has_tls_rules() || hello.offers_acme_tls_alpn) return {};
+  const CompiledVhost* vhost = hello.server_name.empty() ? router_->vhost_for(local_address(hello))
+                                                         : router_->vhost_for(hello.server_name);
+  if (!vhost) return {};
+  return {vhost->tls_policy, vhost->allows_early_data};
 }
 
 }  // namespace gatehouse::proxy

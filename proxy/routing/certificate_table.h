@@ -18,6 +18,7 @@
 #include "daemon/net/tls_context.h"
 #include "proxy/routing/challenge_table.h"
 #include "proxy/routing/host_table.h"
+#include "proxy/routing/router.h"
 
 namespace gatehouse::proxy {
 
@@ -92,13 +93,19 @@ class CertificateChooser final : public net::CredentialSource {
   void use(std::shared_ptr<const CertificateTable> table) { table_ = std::move(table); }
   const std::shared_ptr<const CertificateTable>& table() const { return table_; }
 
+  void use(std::shared_ptr<const Router> router) { router_ = std::move(router); }
+
   net::CredentialPtr choose(const net::ClientHello& hello) override;
+  net::HandshakeRules rules_for(const net::ClientHello& hello) override;
 
  private:
+  std::string local_address(const net::ClientHello& hello) const;
+
   const Clock& clock_;
   const ChallengeTable& challenges_;
   LocalAddressOf local_address_of_;
   std::shared_ptr<const CertificateTable> table_;
+  std::shared_ptr<const Router> router_;
 };
 
 }  // namespace gatehouse::proxy

@@ -59,12 +59,17 @@ bool ChallengeTable::is_challenge_path(std::string_view target) {
   return path.size() == kFolder.size() || path[kFolder.size()] == '/';
 }
 
-std::optional<std::string_view> ChallengeTable::http_answer(std::string_view target) const {
-  if (http_.empty() || !is_challenge_path(target)) return std::nullopt;
+std::optional<std::string> ChallengeTable::http_answer(std::string_view authority,
+                                                       std::string_view target) const {
+  if ((http_.empty() && !thumbprints_) || !is_challenge_path(target)) return std::nullopt;
   if (target.size() <= kFolder.size() + 1) return std::nullopt;
-  const auto it = http_.find(target.substr(kFolder.size() + 1));
-  if (it == http_.end()) return std::nullopt;
-  return it->second;
+  const std::string_view token = target.substr(kFolder.size() + 1);
+  if (const auto it = http_.find(token); it != http_.end()) return it->second;
+  // It comes back in the answer, so it may hold nothing but what a token holds.
+  if (!thumbprints_ || !is_token(token)) return std::nullopt;
+  const std::string* thumbprint = thumbprints_->find(host_of(authority));
+  if (!thumbprint) return std::nullopt;
+  return std::string(token).append(".").append(*thumbprint);
 }
 
 net::CredentialPtr ChallengeTable::tls_alpn(std::string_view server_name) const {

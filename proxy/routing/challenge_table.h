@@ -1,16 +1,20 @@
 #pragma once
 // Answers to the CA's questions that are open right now: HTTP-01 tokens (RFC 8555 section 8.3) and
 // TLS-ALPN-01 certificates (RFC 8737). Bounded; changed and asked on one loop only. The roof joins
-// it to acme::ChallengeSink. It never computes an answer: a token that nobody announced is a 404.
+// it to acme::ChallengeSink. A token that nobody announced is a 404, except in a cluster: there any
+// node is asked, and each answers any token by the thumbprint of the account. Nobody else can use
+// that answer, since it is bound to our key.
 
 #include <cstddef>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
 
 #include "daemon/net/certificate.h"
+#include "proxy/routing/host_table.h"
 
 namespace gatehouse::proxy {
 
@@ -26,12 +30,18 @@ class ChallengeTable {
   bool put_tls_alpn(std::string_view server_name, net::CredentialPtr credential);
   void remove_tls_alpn(std::string_view server_name);
 
+  /// What completes any token, by the hosts that certificates are issued for. Null: nothing does.
+  using Thumbprints = HostTable<std::string>;
+  void use_thumbprints(std::shared_ptr<const Thumbprints> thumbprints) {
+    thumbprints_ = std::move(thumbprints);
+  }
+
   /// True for everything under /.well-known/acme-challenge: never routed, redirected or refused,
   /// but answered with http_answer() (application/octet-stream) or else a constant 404.
   static bool is_challenge_path(std::string_view target);
-  /// The key authorization for exactly this path; valid until the next change. `target` is in
-  /// normal form; one with a query has no answer.
-  std::optional<std::string_view> http_answer(std::string_view target) const;
+  /// The key authorization for exactly this path. `target` is in normal form; one with a query has
+  /// no answer.
+  std::optional<std::string> http_answer(std::string_view authority, std::string_view target) const;
   /// Null: no such challenge is open.
   net::CredentialPtr tls_alpn(std::string_view server_name) const;
 
@@ -47,6 +57,7 @@ class ChallengeTable {
   };
   std::unordered_map<std::string, std::string, Hash, std::equal_to<>> http_;
   std::unordered_map<std::string, net::CredentialPtr, Hash, std::equal_to<>> tls_alpn_;
+  std::shared_ptr<const Thumbprints> thumbprints_;
 };
 
 }  // namespace gatehouse::proxy

@@ -208,6 +208,29 @@ TEST_F(CertificateChooserTest, OthersNeverGetAChallengesCertificate) {
   EXPECT_EQ(choose("c.example"), "none");
 }
 
+TEST_F(CertificateChooserTest, TheVhostOfTheNameSaysWhatItsTlsIs) {
+  auto options = std::make_shared<Options>();
+  options->tls_policies.emplace_back().profile = TlsProfile::kModern;
+  for (const char* host : {"modern.example", "192.0.2.1", "early.example", "plain.example"}) {
+    Vhost& vhost = options->vhosts.emplace_back();
+    vhost.hosts = {host};
+    vhost.routes.emplace_back().respond = RespondAction{};
+  }
+  options->vhosts[0].tls_policy = options->vhosts[1].tls_policy = 0;
+  options->vhosts[2].routes[0].allows_early_data = true;
+  chooser_.use(*Router::compile(options));
+  const auto rules = [&](std::string_view name, bool offers_acme = false) {
+    return chooser_.rules_for({name, offers_acme, nullptr});
+  };
+  EXPECT_NE(rules("modern.example").policy, nullptr);
+  EXPECT_EQ(rules("").policy, rules("modern.example").policy);  // By the local address.
+  EXPECT_FALSE(rules("modern.example").allows_early_data);
+  EXPECT_TRUE(rules("early.example").allows_early_data);
+  for (const char* name : {"early.example", "plain.example", "unknown.example"})
+    EXPECT_EQ(rules(name).policy, nullptr) << name;
+  EXPECT_EQ(rules("modern.example", true).policy, nullptr);  // A CA's check has no certificate.
+}
+
 TEST_F(CertificateChooserTest, ANewTableCountsFromTheNextHandshake) {
   use({{"a.example", "a"}});
   chooser_.use(chooser_.table()->with(credential("a", {"a.example"}, "renewed")));

@@ -36,9 +36,17 @@ std::shared_ptr<const Router> router_for(std::vector<Vhost> vhosts) {
   return *router;
 }
 
+RequestHead request(std::string_view authority, std::string_view target) {
+  RequestHead head;
+  head.method = "GET";
+  head.authority = authority;
+  head.path = target;
+  return head;
+}
+
 /// The name of the route, "no route" or "no host".
 std::string found(const Router& router, std::string_view authority, std::string_view target) {
-  const RouteMatch match = router.match(authority, target);
+  const RouteMatch match = router.match(request(authority, target));
   if (!match.vhost) return "no host";
   return match.route ? match.route->name() : "no route";
 }
@@ -170,7 +178,7 @@ TEST(Router, ASplitFollowsTheWeights) {
   Route split = route("r", Kind::kAny, "");
   split.split = {{5, 90}, {6, 10}, {7, 0}};
   const auto router = router_for({vhost({"a"}, {split})});
-  const CompiledRoute* compiled = router->match("a", "/").route;
+  const CompiledRoute* compiled = router->match(request("a", "/")).route;
   SeededRandom random(1);
   std::array<int, 8> count{};
   for (int i = 0; i < 10000; ++i) ++count[compiled->choose_backend(random)];
@@ -188,7 +196,88 @@ TEST(Router, ASingleBackendIsChosenWithoutChance) {
   };
   const auto router = router_for({vhost({"a"}, {route("r", Kind::kAny, "", 3)})});
   NoRandom random;
-  EXPECT_EQ(router->match("a", "/").route->choose_backend(random), 3u);
+  EXPECT_EQ(router->match(request("a", "/")).route->choose_backend(random), 3u);
+}
+
+TEST(Router, ARouteTakesWhatItsConditionsHoldForAndTheNextOneTheRest) {
+  Route posts = route("posts", Kind::kPrefix, "/api");
+  posts.rules = std::make_shared<RouteRules>(RouteRules{.match = {.methods = {"POST", "PUT"}}});
+  const auto router = router_for({vhost({"a"}, {posts, route("rest", Kind::kPrefix, "/api")})});
+  RequestHead head = request("a", "/api/x");
+  EXPECT_EQ(router->match(head).route->name(), "rest");
+  head.method = "PUT";
+  EXPECT_EQ(router->match(head).route->name(), "posts");
+  head.path = "/other";
+  EXPECT_EQ(router->match(head).route, nullptr);
+}
+
+TEST(Router, OnlyVhostsThatNeedItAskForTheClientsAddress) {
+  const std::vector<net::Network> office{*net::Network::parse("192.0.2.0/24")};
+  Route inside = route("inside", Kind::kAny, "");
+  inside.rules = std::make_shared<RouteRules>(RouteRules{.match = {.sources = office}});
+  Vhost allowing = vhost({"b"}, {}), denying = vhost({"c"}, {});
+  allowing.allow = denying.deny = office;
+  const auto router = router_for(
+      {vhost({"a"}, {route("r", Kind::kAny, "")}), allowing, denying, vhost({"d"}, {inside})});
+  EXPECT_FALSE(router->vhost_for("a")->looks_at_client);
+  for (const std::string_view host : {"b", "c", "d"})
+    EXPECT_TRUE(router->vhost_for(host)->looks_at_client) << host;
+}
+
+TEST(Router, AVhostAdmitsWhomItAllowsAndDoesNotDeny) {
+  const auto admits = [](std::vector<std::string_view> allow, std::vector<std::string_view> deny,
+                         std::string_view client) {
+    Vhost site = vhost({"a"}, {});
+    for (const auto text : allow) site.allow.push_back(*net::Network::parse(text));
+    for (const auto text : deny) site.deny.push_back(*net::Network::parse(text));
+    const auto router = router_for({site});
+    if (client.empty()) return router->vhost_for("a")->admits(nullptr);
+    const auto address = *net::IpAddress::parse(client);
+    return router->vhost_for("a")->admits(&address);
+  };
+  EXPECT_TRUE(admits({}, {}, "192.0.2.1"));
+  EXPECT_TRUE(admits({"192.0.2.0/24"}, {}, "192.0.2.1"));
+  EXPECT_FALSE(admits({"192.0.2.0/24"}, {}, "192.0.3.1"));
+  EXPECT_FALSE(admits({"192.0.2.0/24"}, {"192.0.2.1"}, "192.0.2.1"));
+  EXPECT_TRUE(admits({"192.0.2.0/24"}, {"192.0.2.1"}, "192.0.2.2"));
+  EXPECT_FALSE(admits({}, {"2001:db8::/32"}, "2001:db8::1"));
+  EXPECT_TRUE(admits({}, {"2001:db8::/32"}, "2001:db9::1"));
+  EXPECT_TRUE(admits({"192.0.2.0/24"}, {}, "::ffff:192.0.2.9"));
+  EXPECT_TRUE(admits({}, {"0.0.0.0/0"}, ""));  // A unix socket's peer is in no network.
+  EXPECT_FALSE(admits({"0.0.0.0/0"}, {}, ""));
+}
+
+/// What a backend gets for a path, or the error.
+std::string rewritten(PathMatch match, std::string path, std::string_view target) {
+  Route changed = route("r", match.kind, match.text);
+  changed.rules = std::make_shared<RouteRules>(RouteRules{.rewrite = {.path = std::move(path)}});
+  auto options = std::make_shared<Options>();
+  options->vhosts = {vhost({"a"}, {std::move(changed)})};
+  const auto router = Router::compile(std::move(options));
+  if (!router) return router.error().message;
+  const RouteMatch found = (*router)->match(request("a", target));
+  return found.route ? found.route->rewrite(target) : "no route";
+}
+
+TEST(Router, ARewriteReplacesThePrefixOrTheWholePath) {
+  EXPECT_EQ(rewritten({Kind::kPrefix, "/api"}, "/v2", "/api/x?q"), "/v2/x?q");
+  EXPECT_EQ(rewritten({Kind::kPrefix, "/api/"}, "/", "/api/x"), "/x");
+  EXPECT_EQ(rewritten({Kind::kPrefix, "/"}, "/v2", "/x"), "/v2/x");
+  EXPECT_EQ(rewritten({Kind::kExact, "/api"}, "/v2", "/api?q"), "/v2?q");
+  EXPECT_EQ(rewritten({Kind::kAny, ""}, "/v2", "/x/y?q"), "/v2?q");
+  EXPECT_EQ(rewritten({Kind::kAny, ""}, "/v2", "*"), "*");
+  EXPECT_EQ(rewritten({Kind::kPrefix, "/a"}, "/$1", "/a/b"), "/$1/b");
+}
+
+TEST(Router, ARewriteTakesGroupsOfTheRegex) {
+  EXPECT_EQ(rewritten({Kind::kRegex, "/shop/([a-z]+)/(.*)"}, "/$2/$1", "/shop/eu/a/b?q"),
+            "/a/b/eu?q");
+  EXPECT_EQ(rewritten({Kind::kRegex, "/(?P<name>.*)"}, "/x$1", "/y"), "/xy");
+  EXPECT_EQ(rewritten({Kind::kRegex, "/(a)?b"}, "/c$1", "/b"), "/c");
+  EXPECT_EQ(rewritten({Kind::kRegex, "/x.*"}, "/fixed", "/xyz?q"), "/fixed?q");
+  // Put together from pieces, it has dot segments no more than any other.
+  EXPECT_EQ(rewritten({Kind::kRegex, "/a(.*)c/(.*)"}, "/p/$1/$2", "/a..c/x"), "/x");
+  EXPECT_EQ(rewritten({Kind::kRegex, "/x"}, "/$1", "/x"), "route r: $1: the regex has no group");
 }
 
 TEST(Router, TheRedirectKeepsHostPathAndQueryAndDropsThePort) {
