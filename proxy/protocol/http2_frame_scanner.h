@@ -53,6 +53,11 @@ class Http2FrameScanner {
   std::optional<Piece> next(std::string_view& input);
 
   const FrameHead& head() const { return head_; }
+  /// Input stopped inside a header block, or between its frames.
+  bool is_mid_block() const {
+    return is_in_block_ || (payload_left_ > 0 && (head_.type == FrameType::kHeaders ||
+                                                  head_.type == FrameType::kContinuation));
+  }
   /// Input stopped inside the preface, a frame or a header block.
   bool is_mid_frame() const {
     return (preface_left_ > 0 && !is_before_preface_) || header_size_ > 0 || payload_left_ > 0 ||

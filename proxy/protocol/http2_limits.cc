@@ -10,29 +10,28 @@ namespace {
 enum class Bucket : std::uint8_t { kResets, kGlitches, kNone };
 
 struct Rule {
-  std::string_view name;
-  Bucket bucket;
-  double cost;
+  Bucket bucket = Bucket::kNone;
+  double cost = 0;
 };
 
-/// In the order of Offence.
-constexpr std::array<Rule, kOffences> kRules = {{
-    {"rapid_reset", Bucket::kResets, 1},
-    {"provoked_reset", Bucket::kResets, 2},
-    {"ping", Bucket::kGlitches, 1},
-    {"settings", Bucket::kGlitches, 5},
-    {"priority", Bucket::kGlitches, 1},
-    {"empty_data", Bucket::kGlitches, 2},
-    {"window_update", Bucket::kGlitches, 1},
-    {"unknown_frame", Bucket::kGlitches, 1},
-    {"table_size", Bucket::kGlitches, 5},
-    {"late_frame", Bucket::kGlitches, 1},
-    {"refused_head", Bucket::kGlitches, 10},
-    {"continuation", Bucket::kNone, 0},
-    {"head_timeout", Bucket::kNone, 0},
-}};
-
-const Rule& rule_of(Offence offence) { return kRules[static_cast<std::size_t>(offence)]; }
+/// Offences without a rule end the connection at once.
+constexpr Rule rule_of(Offence offence) {
+  switch (offence) {
+    case Offence::kRapidReset: return {Bucket::kResets, 1};
+    case Offence::kProvokedReset: return {Bucket::kResets, 2};
+    case Offence::kPing:
+    case Offence::kPriority:
+    case Offence::kWindowUpdate:
+    case Offence::kUnknownFrame:
+    case Offence::kLateFrame: return {Bucket::kGlitches, 1};
+    case Offence::kEmptyData: return {Bucket::kGlitches, 2};
+    case Offence::kSettings:
+    case Offence::kTableSize: return {Bucket::kGlitches, 5};
+    case Offence::kRefusedHead: return {Bucket::kGlitches, 10};
+    case Offence::kStalledStream: return {Bucket::kGlitches, 20};
+    default: return {};
+  }
+}
 
 }  // namespace
 
@@ -49,23 +48,23 @@ bool TokenBucket::take(double tokens, SteadyTime now) {
 
 void TokenBucket::give_back(double tokens) { tokens_ = std::min(most_, tokens_ + tokens); }
 
-std::string_view to_string(Offence offence) { return rule_of(offence).name; }
-
 Http2Limits::Http2Limits(const Clock& clock)
     : clock_(clock),
       resets_(200, 20, clock.steady_now()),
       glitches_(2000, 200, clock.steady_now()) {}
 
-bool Http2Limits::note(Offence offence) {
+bool Http2Limits::note(Offence offence, double times) {
   ++counts_[static_cast<std::size_t>(offence)];
-  const Rule& rule = rule_of(offence);
+  const Rule rule = rule_of(offence);
   bool is_within = false;
   switch (rule.bucket) {
-    case Bucket::kResets: is_within = resets_.take(rule.cost, clock_.steady_now()); break;
-    case Bucket::kGlitches: is_within = glitches_.take(rule.cost, clock_.steady_now()); break;
+    case Bucket::kResets: is_within = resets_.take(times * rule.cost, clock_.steady_now()); break;
+    case Bucket::kGlitches:
+      is_within = glitches_.take(times * rule.cost, clock_.steady_now());
+      break;
     case Bucket::kNone: break;
   }
-  if (!is_within && !exceeded_) exceeded_ = offence;
+  if (!is_within) end_by(offence);
   return is_within;
 }
 

@@ -9,15 +9,16 @@
 //             and +20/s of the one, 100 and +10/s of the other, or a mix.
 //   glitches  2000 points, +200/s, and 4 back for each DATA frame with content that we send: a
 //             client that loads at full speed answers each with WINDOW_UPDATEs and probes with
-//             PINGs, honestly.
+//             PINGs, honestly. Nothing is given back for a frame that is small because the peer
+//             opens its window by drops (CVE-2019-9511).
 
 #include <array>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
-#include <string_view>
 
 #include "daemon/base/clock.h"
+#include "proxy/protocol/offence.h"
 
 namespace gatehouse::proxy {
 
@@ -36,26 +37,6 @@ class TokenBucket {
   SteadyTime filled_;
 };
 
-enum class Offence : std::uint8_t {
-  kRapidReset,     // The peer cancelled a stream before our response head.
-  kProvokedReset,  // We had to reset a stream for an error of the peer.
-  kPing,
-  kSettings,
-  kPriority,
-  kEmptyData,  // DATA with neither content nor END_STREAM.
-  kWindowUpdate,
-  kUnknownFrame,  // Of a type without a meaning here; repeated GOAWAY too.
-  kTableSize,     // Changes of a HPACK table's size.
-  kLateFrame,     // For a stream that is over.
-  kRefusedHead,   // A head beyond the limits, answered by the session itself.
-  kContinuation,  // Too many CONTINUATION frames, or too large a header block. Ends the connection.
-  kHeadTimeout,   // A frame was left half sent. Ends the connection.
-};
-inline constexpr std::size_t kOffences = 13;
-
-/// Stable names in snake_case, for metrics and the log.
-std::string_view to_string(Offence offence);
-
 class Http2Limits {
  public:
   static constexpr unsigned kContinuationFramesMax = 8;
@@ -63,11 +44,16 @@ class Http2Limits {
   explicit Http2Limits(const Clock& clock);
 
   /// Counts one. False: it was one too many, the connection is to be ended with ENHANCE_YOUR_CALM.
-  [[nodiscard]] bool note(Offence offence);
-  /// We sent a DATA frame with content.
+  /// `times`: it weighs that much more than one.
+  [[nodiscard]] bool note(Offence offence, double times = 1);
+  /// The connection ends for another reason: that is its name, unless it has one.
+  void end_by(Offence offence) {
+    if (!exceeded_) exceeded_ = offence;
+  }
+  /// We sent a DATA frame with content, not one that the peer keeps small.
   void on_data_sent() { glitches_.give_back(4); }
 
-  std::uint64_t count(Offence offence) const { return counts_[static_cast<std::size_t>(offence)]; }
+  std::uint32_t count(Offence offence) const { return counts_[static_cast<std::size_t>(offence)]; }
   /// What ended the connection, if it was one of these.
   std::optional<Offence> exceeded() const { return exceeded_; }
 
@@ -75,7 +61,7 @@ class Http2Limits {
   const Clock& clock_;
   TokenBucket resets_;
   TokenBucket glitches_;
-  std::array<std::uint64_t, kOffences> counts_{};
+  std::array<std::uint32_t, kOffences> counts_{};
   std::optional<Offence> exceeded_;
 };
 

@@ -1,6 +1,7 @@
 #include "proxy/protocol/http2_session_memory.h"
 
 #include <malloc.h>
+#include <sanitizer/asan_interface.h>
 #include <sys/mman.h>
 
 #include <array>
@@ -17,6 +18,63 @@ constexpr std::size_t kPage = 4096;
 constexpr std::size_t kFrameBytes = 16 * 1024;           // The frame buffer is a little larger,
 constexpr std::size_t kSlotBytes = kFrameBytes + kPage;  // but never more than this.
 
+/// The thread's spare blocks of small sizes. A stream takes four of them and gives them back, and
+/// with hundreds of streams open malloc's own cache of seven a size is of no use. What is spare is
+/// poison to ASan, all but the link.
+class SpareBlocks {
+ public:
+  ~SpareBlocks() {
+    for (Spare* first : first_) {
+      while (first) {
+        Spare* const next = first->next;
+        ASAN_UNPOISON_MEMORY_REGION(first, malloc_usable_size(first));
+        std::free(first);
+        first = next;
+      }
+    }
+  }
+
+  /// A block of at least that size; null: none is spare.
+  char* take(std::size_t bytes) {
+    const std::size_t size_class = bytes <= kSmallest ? 0 : (bytes - kSmallest + kStep - 1) / kStep;
+    if (size_class >= kClasses || !first_[size_class]) return nullptr;
+    Spare* const block = first_[size_class];
+    first_[size_class] = block->next;
+    const std::size_t usable = malloc_usable_size(block);
+    kept_bytes_ -= usable;
+    ASAN_UNPOISON_MEMORY_REGION(block, usable);
+    return reinterpret_cast<char*>(block);
+  }
+
+  /// False: it is to be freed.
+  bool keep(char* block, std::size_t usable) {
+    if (usable < kSmallest || kept_bytes_ + usable > kKeptMax) return false;
+    const std::size_t size_class = (usable - kSmallest) / kStep;
+    if (size_class >= kClasses) return false;
+    auto* const spare = reinterpret_cast<Spare*>(block);
+    spare->next = first_[size_class];
+    first_[size_class] = spare;
+    kept_bytes_ += usable;
+    ASAN_POISON_MEMORY_REGION(block + sizeof(Spare), usable - sizeof(Spare));
+    return true;
+  }
+
+ private:
+  struct Spare {
+    Spare* next;
+  };
+  // glibc's sizes: 24, 40, 56, ...
+  static constexpr std::size_t kSmallest = 24, kStep = 16, kClasses = 32;
+  static constexpr std::size_t kKeptMax = std::size_t{1} << 20;
+  std::array<Spare*, kClasses> first_{};
+  std::size_t kept_bytes_ = 0;
+};
+
+SpareBlocks& spare_blocks() {
+  static thread_local SpareBlocks blocks;
+  return blocks;
+}
+
 }  // namespace
 
 char* Http2SessionMemory::allocate(std::size_t bytes) {
@@ -26,7 +84,8 @@ char* Http2SessionMemory::allocate(std::size_t bytes) {
     check(frame_buffer_ != nullptr, "out of memory");
     return frame_buffer_;
   }
-  auto* block = static_cast<char*>(std::malloc(bytes));
+  char* block = spare_blocks().take(bytes);
+  if (!block) block = static_cast<char*>(std::malloc(bytes));
   check(block != nullptr, "out of memory");
   heap_bytes_ += malloc_usable_size(block);
   return block;
@@ -62,7 +121,9 @@ void Http2SessionMemory::release(char* block) {
   if (block == frame_buffer_) {
     frame_buffer_ = nullptr;
   } else {
-    heap_bytes_ -= malloc_usable_size(block);
+    const std::size_t usable = malloc_usable_size(block);
+    heap_bytes_ -= usable;
+    if (spare_blocks().keep(block, usable)) return;
   }
   std::free(block);
 }

@@ -1,9 +1,10 @@
 #pragma once
-// Where nghttp2 gets the memory of one session from. All of it is plain malloc, but for the one
-// buffer that the library keeps for outgoing frames: at 16.4 KiB it is two thirds of a session, and
-// an idle connection needs none of it. It gets pages of its own, which go back to the kernel when
-// the session is quiet (PERFORMANCE.md section 2, "Idle memory"). madvise() is the only system call
-// made here. Outlives the nghttp2 session.
+// Where nghttp2 gets the memory of one session from. All of it is malloc's, with small blocks kept
+// by the thread for the next stream, but for the one buffer that the library keeps for outgoing
+// frames: at 16.4 KiB it is two thirds of a session, and an idle connection needs none of it. It
+// gets pages of its own, which go back to the kernel when the session is quiet (PERFORMANCE.md
+// section 2, "Idle memory"). madvise() is the only system call made here. Outlives the nghttp2
+// session.
 
 #include <cstddef>
 

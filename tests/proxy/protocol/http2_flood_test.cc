@@ -179,13 +179,47 @@ TEST(Http2Flood, HpackBombIsAnsweredAndHpackStaysInStep) {
   world.begin();
   const std::string entry =
       std::string("\x40", 1) + hpack_text("x") + hpack_text(std::string(3000, 'a'));
-  const std::string bomb = header_block(get_fields()) + entry + std::string(10'000, '\xbe');
+  const std::string bomb = header_block(get_fields()) + entry + std::string(300, '\xbe');
   world.feed(frame(FrameType::kHeaders, kEndHeaders | kEndStream, 1, bomb));
   EXPECT_EQ(world.told("refused 431 header_fields_too_large"), 1u);
   world.feed(
       frame(FrameType::kHeaders, kEndHeaders | kEndStream, 3, header_block(get_fields()) + "\xbe"));
   ASSERT_EQ(world.heads.size(), 1u);
   EXPECT_EQ(world.heads[0].fields.find("x")->size(), 3000u);
+}
+
+TEST(Http2Flood, HpackBombOfMegabytesEndsTheConnectionAtOnce) {
+  ServerWorld world;
+  world.begin();
+  // One field of 3900 bytes enters the table; each octet behind it is that field again.
+  std::string block = header_block(get_fields()) + '\x40' + hpack_text("x") +
+                      hpack_text(std::string(3900, 'y')) + std::string(10'000, '\xbe');
+  EXPECT_FALSE(world.feed(frame(FrameType::kHeaders, kEndHeaders | kEndStream, 1, block)));
+  expect_ended_by(world, Offence::kRefusedHead);
+}
+
+// CVE-2019-9511
+TEST(Http2Flood, DataDribble) {
+  ServerWorld world;
+  world.begin(setting(4, 0));
+  world.feed(get(1));
+  world.respond(1, 200, std::string(100'000, 'x'));
+  const int taken = feed_until_end(world, 10'000, [](StreamId) { return window_update(1, 1); });
+  EXPECT_LE(taken, 2001);
+  expect_ended_by(world, Offence::kWindowUpdate);
+}
+
+TEST(Http2Flood, StreamsWhoseWindowStaysShut) {
+  ServerWorld world;
+  world.begin(setting(4, 0));
+  const int taken = feed_until_end(world, 1000, [&](StreamId id) {
+    world.feed(get(id));
+    world.session.reset(id, Reset::kTimeout);
+    world.flush();
+    return ping();
+  });
+  EXPECT_LE(taken, 101);
+  expect_ended_by(world, Offence::kStalledStream);
 }
 
 TEST(Http2Flood, APeerThatReadsNothingIsNotReadFrom) {

@@ -104,6 +104,8 @@ std::vector<Row> rows() {
       {"length a list", with({{"content-length", "0, 0"}})},
       {"length twice", with({{"content-length", "0"}, {"content-length", "0"}})},
       {"length too large", with({{"content-length", "99999999999999999999"}})},
+      {"length with an underscore", with({{"content_length", "0"}})},
+      {"coding with an underscore", with({{"transfer_encoding", "chunked"}})},
       {"length without body", with({{"content-length", "5"}})},
       {"CONNECT with path", pseudo("CONNECT", "https", "a.example:443", "/")},
       {"CONNECT", {{":method", "CONNECT"}, {":authority", "a.example:443"}}, 501},
