@@ -73,14 +73,16 @@ bool is_lower_case_name(std::string_view text) {
 }
 
 bool is_field_value(std::string_view text) {
-  const char* at = text.data();
-  std::size_t left = text.size();
-  for (; left >= 8; at += 8, left -= 8) {
+  const char* const end = text.data() + text.size();
+  if (text.size() < 8) return std::all_of(text.data(), end, is_value_byte);
+  const auto is_fine = [](const char* at) {
     std::uint64_t word;
     std::memcpy(&word, at, 8);
-    if (has_control(word) && !std::all_of(at, at + 8, is_value_byte)) return false;
-  }
-  return std::all_of(at, at + left, is_value_byte);
+    return !has_control(word) || std::all_of(at, at + 8, is_value_byte);
+  };
+  for (const char* at = text.data(); end - at > 8; at += 8)
+    if (!is_fine(at)) return false;
+  return is_fine(end - 8);  // Some of them once more.
 }
 
 std::optional<std::uint64_t> parse_content_length(std::string_view text) {

@@ -19,6 +19,11 @@ inline char token_lower_case(char c) { return kTokenLowerCase[static_cast<unsign
 bool is_token(std::string_view text);
 /// A field name as HTTP/2 has it: a token without upper-case letters (RFC 9113 section 8.2.1).
 bool is_lower_case_name(std::string_view text);
+/// Framing spelled with "_": a backend that takes it for "-", as the heirs of CGI do, would read
+/// what we did not. `name` is lower case.
+constexpr bool is_disguised_framing(std::string_view name) {
+  return name == "content_length" || name == "transfer_encoding";
+}
 /// No control characters but HTAB: so no NUL, CR or LF (RFC 9110 section 5.5). May be empty.
 bool is_field_value(std::string_view text);
 /// 1*DIGIT that fits 63 bits (RFC 9110 section 8.6); one value, no list.

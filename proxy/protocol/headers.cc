@@ -83,6 +83,40 @@ bool is_forwarding_field(const Fields::Field& field) {
          equals_with_underscores(field.name, "x-request-id");
 }
 
+/// Nobody's word counts for who showed us a certificate: we see it, or there is none.
+bool is_client_certificate_field(const Fields::Field& field) {
+  constexpr std::string_view kName = "x-forwarded-client-cert";
+  return field.name.size() == kName.size() && equals_with_underscores(field.name, kName);
+}
+
+/// RFC 7239 section 6: an IPv6 address stands in brackets and quotes; a unix socket has no name.
+std::string forwarded_element(const ForwardingFacts& facts) {
+  std::string element = "for=";
+  const bool is_v6 = facts.peer_ip.find(':') != facts.peer_ip.npos;
+  if (is_v6)
+    element.append("\"[").append(facts.peer_ip).append("]\"");
+  else
+    element.append(facts.peer_ip == "unix" ? "unknown" : facts.peer_ip);
+  return element.append(";proto=").append(facts.scheme);
+}
+
+/// Keeps what a trusted peer says, and says who that peer is.
+void extend_forwarding(Fields& fields, const ForwardingFacts& facts) {
+  std::string chain, forwarded;
+  bool has_proto = false, has_id = false;
+  for (const auto field : fields) {
+    if (field.id == Name::kXForwardedFor) chain.append(field.value).append(", ");
+    if (field.id == Name::kForwarded) forwarded.append(field.value).append(", ");
+    has_proto = has_proto || field.id == Name::kXForwardedProto;
+    has_id = has_id || field.id == Name::kXRequestId;
+  }
+  fields.remove_if(is_client_certificate_field);
+  fields.set(Name::kXForwardedFor, chain.append(facts.peer_ip));
+  if (!forwarded.empty()) fields.set(Name::kForwarded, forwarded.append(forwarded_element(facts)));
+  if (!has_proto) fields.add(Name::kXForwardedProto, facts.scheme);
+  if (!has_id) fields.add(Name::kXRequestId, facts.request_id);
+}
+
 /// Sorted. Names without a Name of their own.
 constexpr std::array<std::string_view, 27> kNeverInTrailers = {"age",
                                                                "authorization",
@@ -120,6 +154,11 @@ bool has_member(std::string_view list, std::string_view member) {
   for_each_member(
       list, [&](std::string_view one) { found = found || equals_ignoring_case(one, member); });
   return found;
+}
+
+bool is_connection_field(std::string_view name) {
+  const Name id = name_of(name);
+  return is_hop_by_hop({id, name, {}}) || id == Name::kExpect || id == Name::kHost;
 }
 
 std::optional<HopByHop> strip_hop_by_hop(Fields& fields) {
@@ -166,7 +205,7 @@ bool is_allowed_in_trailers(const Fields::Field& field) {
     case Name::kOther: break;
     default: return false;
   }
-  return !is_forwarding_field(field) &&
+  return !is_forwarding_field(field) && !is_disguised_framing(field.name) &&
          !std::binary_search(kNeverInTrailers.begin(), kNeverInTrailers.end(), field.name);
 }
 
@@ -178,16 +217,7 @@ void apply_forwarding(RequestHead& head, const ForwardingFacts& facts) {
     fields.add(Name::kXForwardedProto, facts.scheme);
     fields.add(Name::kXRequestId, facts.request_id);
   } else {
-    std::string chain;
-    bool has_proto = false, has_id = false;
-    for (const auto field : fields) {
-      if (field.id == Name::kXForwardedFor) chain.append(field.value).append(", ");
-      has_proto = has_proto || field.id == Name::kXForwardedProto;
-      has_id = has_id || field.id == Name::kXRequestId;
-    }
-    fields.set(Name::kXForwardedFor, chain.append(facts.peer_ip));
-    if (!has_proto) fields.add(Name::kXForwardedProto, facts.scheme);
-    if (!has_id) fields.add(Name::kXRequestId, facts.request_id);
+    extend_forwarding(fields, facts);
   }
   switch (head.version) {  // RFC 9110 section 7.6.3: the version received.
     case HttpVersion::kHttp10: fields.add(Name::kVia, "1.0 gatehouse"); break;

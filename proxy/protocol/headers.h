@@ -26,6 +26,10 @@ void for_each_member(std::string_view list, Visit visit) {
 /// Whether a list has that member, in any case.
 bool has_member(std::string_view list, std::string_view member);
 
+/// Names that are in no head's fields, because they speak of the connection or of this hop alone:
+/// Connection and its kin, Expect, Host. In lower case.
+bool is_connection_field(std::string_view name);
+
 /// What the hop-by-hop fields of a message said before they were removed.
 struct HopByHop {
   bool has_close = false;
@@ -58,7 +62,8 @@ struct ForwardingFacts {
 
 /// Writes X-Forwarded-For, X-Forwarded-Proto, X-Request-Id and Via of a request that goes to a
 /// backend. What an untrusted peer claims is removed first, spelled with "_" too, because CGI-like
-/// backends cannot tell the two apart; what a trusted one says is kept and extended.
+/// backends cannot tell the two apart; what a trusted one says is kept and extended, Forwarded
+/// (RFC 7239) when it is there. X-Forwarded-Client-Cert is believed from nobody.
 void apply_forwarding(RequestHead& head, const ForwardingFacts& facts);
 
 }  // namespace gatehouse::proxy

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "daemon/base/error.h"
+#include "proxy/protocol/upgrade.h"
 
 namespace gatehouse::proxy {
 
@@ -31,6 +32,7 @@ bool anticipates_body(std::string_view method) {
 Http1ClientSession::Http1ClientSession(const Limits& limits, ClientEvents& events)
     : events_(events),
       credit_max_(limits.stream_buffer_high),
+      first_credit_(std::min(limits.response_credit, limits.stream_buffer_high)),
       interim_max_(limits.interim_responses),
       parser_(Http1Parser::Role::kResponse, limits_of_responses(limits)) {}
 
@@ -44,8 +46,9 @@ StreamId Http1ClientSession::send_request(const RequestHead& head, bool ended, S
   has_received_ = has_final_head_ = is_request_whole_ = is_poisoned_ = false;
   keeps_alive_ = true;
   interims_ = 0;
-  outstanding_ = 0;
-  parser_.expect_response(head.method == "HEAD");
+  outstanding_ = taken_ = 0;
+  credit_ = first_credit_;
+  parser_.expect_response(head.method == "HEAD", !head.upgrade.empty());
   write_head(head, ended);
   return stream_;
 }
@@ -59,7 +62,15 @@ void Http1ClientSession::write_head(const RequestHead& head, bool ended) {
   out.append(head.authority);
   out.append("\r\n");
   append_fields(out, head.fields);
-  if (head.te_trailers) out.append("te: trailers\r\nconnection: te\r\n");
+  if (!head.upgrade.empty()) {
+    out.append("connection: upgrade\r\nupgrade: ");
+    out.append(head.upgrade);
+    out.append("\r\n");
+    const auto key = head.fields.find(kWebSocketKey);
+    accept_ = key ? websocket_accept(*key) : std::string();
+  } else if (head.te_trailers) {
+    out.append("te: trailers\r\nconnection: te\r\n");
+  }
   if (ended) {
     if (head.content_length || anticipates_body(head.method)) out.append("content-length: 0\r\n");
     output_.begin_body(Http1Output::Framing::kNone, 0);
@@ -109,6 +120,7 @@ bool Http1ClientSession::produce(FlatBuffer& out, std::size_t most) {
   const std::size_t taken = output_.produce(out, most);
   if (output_.is_whole()) is_request_whole_ = true;
   if (taken > 0) events_.on_request_taken(token_, taken);
+  if (has_tunnel_ended_ && is_request_whole_) is_open_ = false;
   return is_open_ && !output_.is_empty();
 }
 
@@ -143,6 +155,7 @@ void Http1ClientSession::parse(std::string_view& input) {
 
 void Http1ClientSession::on_head(bool has_more) {
   ResponseHead& head = parser_.response();
+  if (head.status == 101) return on_switch(head);
   if (head.status < 200) {
     if (++interims_ > interim_max_) return fail(Reset::kProtocol, "too_many_interim_responses");
     return events_.on_interim(token_, head);
@@ -155,7 +168,23 @@ void Http1ClientSession::on_head(bool has_more) {
   if (ended && is_live(stream)) finish(nullptr, has_more);
 }
 
+/// RFC 6455 section 4.1. A 101 that somebody has talked the backend into has no right Accept.
+void Http1ClientSession::on_switch(ResponseHead& head) {
+  if (!is_request_whole_) return fail(Reset::kProtocol, "early_switch");
+  if (!accept_.empty() && head.fields.find(kWebSocketAccept) != accept_)
+    return fail(Reset::kProtocol, "wrong_websocket_accept");
+  has_final_head_ = is_tunnel_ = is_broken_ = true;
+  is_request_whole_ = false;
+  output_.finish();
+  output_.begin_body(Http1Output::Framing::kUntilClose, 0);
+  events_.on_response(token_, head, false);
+}
+
 void Http1ClientSession::finish(const Fields* trailers, bool has_surplus) {
+  if (is_tunnel_ && !is_request_whole_) {  // The other direction goes on.
+    has_tunnel_ended_ = true;
+    return events_.on_response_end(token_, nullptr);
+  }
   is_open_ = false;
   // HARDENING.md section 5: bytes behind a response belong to nobody.
   if (!keeps_alive_ || !is_request_whole_ || has_surplus) is_broken_ = true;
@@ -197,11 +226,19 @@ void Http1ClientSession::on_connection_lost() {
 }
 
 bool Http1ClientSession::wants_input() const {
-  return is_open_ ? outstanding_ < credit_max_ : !is_broken_;
+  return is_open_ ? outstanding_ < credit_ && !has_tunnel_ended_ : !is_broken_;
+}
+
+std::size_t Http1ClientSession::input_room() const {
+  return is_open_ && outstanding_ < credit_ ? credit_ - outstanding_ : credit_max_;
 }
 
 void Http1ClientSession::acknowledge(StreamId stream, std::size_t bytes) {
-  if (is_live(stream)) outstanding_ -= std::min(bytes, outstanding_);
+  if (!is_live(stream)) return;
+  outstanding_ -= std::min(bytes, outstanding_);
+  if (credit_ == credit_max_) return;
+  taken_ += bytes;
+  if (taken_ >= credit_) credit_ = std::min(2 * credit_, credit_max_);
 }
 
 void Http1ClientSession::shrink() {

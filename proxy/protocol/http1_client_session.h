@@ -9,10 +9,16 @@
 //  - A response may come before the request has gone out; both go on. When it is whole and the
 //  request
 //    is not, the connection is not used again.
-//  - "Connection: close" is never sent, Upgrade neither; 101 is malformed.
+//  - "Connection: close" is never sent. Upgrade is, for a WebSocket; the 101 that grants it must
+//    prove by Sec-WebSocket-Accept that it was meant, and the connection is a tunnel then. Any
+//    other 101 is malformed.
 //  - reset() ends a stream without a further event. The connection survives when no byte of the
 //    request has gone out.
 //  - Failures that are safe to retry: see ClientEvents::Failure.
+//  - The credit of a response begins with Limits::response_credit and doubles as the other side
+//    takes bytes: a client that opens many streams and takes nothing of them costs little.
+
+#include <string>
 
 #include "proxy/options.h"
 #include "proxy/protocol/http1_output.h"
@@ -33,6 +39,8 @@ class Http1ClientSession final : public ClientSession {
   bool is_finished() const override { return is_broken_ && !is_open_; }
   bool is_mid_head() const override { return is_open_ && parser_.is_mid_head(); }
   std::size_t open_streams() const override { return is_open_ ? 1 : 0; }
+  bool is_tunnel() const override { return is_tunnel_ && is_open_; }
+  bool has_ended_output() const override { return is_tunnel_ && output_.is_whole(); }
   void shrink() override;
   void send_body(StreamId stream, std::string_view bytes) override;
   void send_end(StreamId stream, const Fields* trailers) override;
@@ -42,21 +50,26 @@ class Http1ClientSession final : public ClientSession {
   std::size_t capacity() const override { return is_broken_ || is_open_ ? 0 : 1; }
   bool is_reusable() const override { return !is_broken_; }
   bool is_ready() const override { return true; }
+  std::size_t input_room() const override;
 
  private:
   bool is_live(StreamId stream) const { return is_open_ && stream == stream_; }
   void parse(std::string_view& input);
   void on_head(bool has_more);
+  void on_switch(ResponseHead& head);
   void finish(const Fields* trailers, bool has_surplus);
   void poison();
   void fail(Reset reason, const char* detail);
   void write_head(const RequestHead& head, bool ended);
 
   ClientEvents& events_;
-  const std::size_t credit_max_;
+  const std::size_t credit_max_, first_credit_;
+  std::size_t credit_ = 0;  // what may be outstanding now
+  std::size_t taken_ = 0;   // acknowledged, while that is still growing
   const std::uint32_t interim_max_;
   Http1Parser parser_;
   Http1Output output_;
+  std::string accept_;           // the Sec-WebSocket-Accept that a 101 has to have
   std::size_t outstanding_ = 0;  // body bytes delivered, not acknowledged
   StreamId stream_ = 0;
   StreamToken token_ = 0;
@@ -68,6 +81,8 @@ class Http1ClientSession final : public ClientSession {
   bool has_final_head_ = false;
   bool keeps_alive_ = true;
   bool is_request_whole_ = false;  // it went out to its end
+  bool is_tunnel_ = false;
+  bool has_tunnel_ended_ = false;  // the backend's side of it
 };
 
 }  // namespace gatehouse::proxy

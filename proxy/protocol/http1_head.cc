@@ -1,9 +1,11 @@
 // The part of Http1Parser that reads the lines of a head and decides about framing.
 
+#include <algorithm>
 #include <string>
 
 #include "proxy/protocol/headers.h"
 #include "proxy/protocol/http1_parser.h"
+#include "proxy/protocol/upgrade.h"
 
 namespace gatehouse::proxy {
 
@@ -108,17 +110,14 @@ bool Http1Parser::parse_status_line(std::string_view line) {
 bool Http1Parser::parse_field(std::string_view line) {
   if (line.front() == ' ' || line.front() == '\t') return fail(400, "folded_line");
   char small[64];
-  std::string large;
   std::size_t size = 0;
-  char lower = 0;
-  while (size < line.size() && (lower = token_lower_case(line[size])) != 0) {
-    if (size < sizeof small) {
-      small[size] = lower;
-    } else {
-      if (size == sizeof small) large.assign(small, sizeof small);
-      large.push_back(lower);
-    }
-    ++size;
+  const std::size_t small_end = std::min(line.size(), sizeof small);
+  while (size < small_end && (small[size] = token_lower_case(line[size])) != 0) ++size;
+  std::string large;
+  if (size == sizeof small) [[unlikely]] {
+    large.assign(small, size);
+    for (char c; size < line.size() && (c = token_lower_case(line[size])) != 0; ++size)
+      large.push_back(c);
   }
   // Also a space before the colon ends here: RFC 9112 section 5.1.
   if (size == 0 || size == line.size() || line[size] != ':') return fail(400, "bad_field_name");
@@ -157,12 +156,19 @@ bool Http1Parser::add_field(std::string_view name, std::string_view value) {
       request_.expects_continue = true;
       return true;
     case Name::kConnection:
+      // What nearly all say needs no second look, and is not kept to be removed.
+      if (equals_ignoring_case(value, "keep-alive")) return framing_.says_keep_alive = true;
+      if (equals_ignoring_case(value, "close")) return framing_.says_close = true;
+      framing_.has_hop_by_hop = true;
+      break;
     case Name::kKeepAlive:
     case Name::kProxyConnection:
     case Name::kTe:
     case Name::kUpgrade: framing_.has_hop_by_hop = true; break;
     case Name::kOther:
       if (name == "http2-settings") return true;  // Of the connection, nominated or not.
+      if (role_ == Role::kRequest && is_disguised_framing(name))
+        return fail(400, "disguised_framing");
       break;
     default: break;
   }
@@ -201,16 +207,20 @@ bool Http1Parser::parse_transfer_encoding(std::string_view value) {
 // ---- the end of the head --------------------------------------------------------------------
 
 bool Http1Parser::finish_hop_by_hop() {
-  is_persistent_ = version_ == HttpVersion::kHttp11;
+  // RFC 9112 section 9.3: "close" wins.
+  is_persistent_ =
+      !framing_.says_close && (version_ == HttpVersion::kHttp11 || framing_.says_keep_alive);
   if (!framing_.has_hop_by_hop) return true;
   const auto said = strip_hop_by_hop(fields());
   if (!said) return fail(400, "too_many_connection_options");
-  // RFC 9112 section 9.3: "close" wins.
-  is_persistent_ = !said->has_close && (is_persistent_ || said->has_keep_alive);
+  is_persistent_ =
+      !said->has_close && !framing_.says_close && (is_persistent_ || said->has_keep_alive);
   if (role_ == Role::kRequest) {
     request_.te_trailers = said->te_trailers;
     if (said->names_upgrade && version_ == HttpVersion::kHttp11)
       request_.upgrade = to_lower(said->upgrade);
+  } else {
+    says_websocket_ = said->names_upgrade && equals_ignoring_case(said->upgrade, kWebSocket);
   }
   return true;
 }
@@ -243,12 +253,23 @@ bool Http1Parser::finish_request() {
   return true;
 }
 
+/// RFC 9110 section 15.2.2: to nothing but what was asked for.
+bool Http1Parser::finish_switch() {
+  if (!may_switch_ || !says_websocket_) return fail(400, "unasked_switch");
+  response_.fields.remove(Name::kContentLength);
+  framing_.is_chunked = false;
+  framing_.lengths = 0;
+  framing_.length = 0;
+  frame_body(true);
+  return true;
+}
+
 /// RFC 9112 section 6.3.
 bool Http1Parser::finish_response() {
   if (framing_.lengths > 0 && framing_.codings > 0) return fail(400, "length_and_chunked");
   if (!finish_hop_by_hop()) return false;
   const int status = response_.status;
-  if (status == 101) return fail(400, "unasked_switch");
+  if (status == 101) return finish_switch();
   if (framing_.lengths > 0) response_.content_length = framing_.length;
   if (status < 200 || status == 204) {
     // Neither may say how long a body is; the bytes of one would be taken for the next response.

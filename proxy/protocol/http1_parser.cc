@@ -74,7 +74,7 @@ bool Http1Parser::fail(int status, const char* detail) {
 
 void Http1Parser::begin_message() {
   has_begun_ = true;
-  is_head_complete_ = has_body_ = false;
+  is_head_complete_ = has_body_ = says_websocket_ = false;
   is_persistent_ = true;
   version_ = HttpVersion::kHttp11;
   budget_ = limits_.header_bytes;

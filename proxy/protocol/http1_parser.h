@@ -44,8 +44,12 @@ class Http1Parser {
 
   Http1Parser(Role role, const MessageLimits& limits) : role_(role), limits_(limits) {}
 
-  /// The response to come answers a HEAD request, or not: it decides about the body.
-  void expect_response(bool to_head) { is_to_head_ = to_head; }
+  /// The response to come answers a HEAD request, or not: it decides about the body. 101 is
+  /// malformed unless a WebSocket was asked for; then the tunnel's bytes are its body.
+  void expect_response(bool to_head, bool may_switch = false) {
+    is_to_head_ = to_head;
+    may_switch_ = may_switch;
+  }
   /// Takes what it can use from the front of the input.
   Event next(std::string_view& input);
   /// No more input will come. True: that completes the body, and next() gives kEnd.
@@ -88,7 +92,9 @@ class Http1Parser {
     std::size_t fields = 0, hosts = 0, lengths = 0, codings = 0, expectations = 0;
     std::uint64_t length = 0;
     bool is_chunked = false;
-    bool has_hop_by_hop = false;
+    bool says_close = false,
+         says_keep_alive = false;  // Connection, where it says no more than that
+    bool has_hop_by_hop = false;   // among the fields, to be looked at
   };
 
   bool fail(int status, const char* detail);
@@ -111,6 +117,7 @@ class Http1Parser {
   bool parse_chunk_size(std::string_view line);
   bool finish_request();
   bool finish_response();
+  bool finish_switch();
   bool finish_hop_by_hop();
   void frame_body(bool may_be_until_close);
 
@@ -119,6 +126,8 @@ class Http1Parser {
   Role role_;
   State state_ = State::kStart;
   bool is_to_head_ = false;
+  bool may_switch_ = false;
+  bool says_websocket_ = false;    // Upgrade and Connection of a response agree on it
   bool has_begun_ = false;         // a byte of the message has come
   bool has_skipped_line_ = false;  // the one empty line that may precede a request
   bool is_line_partial_ = false;   // the last line lies in partial_

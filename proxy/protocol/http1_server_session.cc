@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "proxy/protocol/local_reply.h"
+#include "proxy/protocol/upgrade.h"
 
 namespace gatehouse::proxy {
 
@@ -43,7 +44,9 @@ Http1ServerSession::Http1ServerSession(const Limits& limits, const Clock& clock,
 // ---- input ----------------------------------------------------------------------------------
 
 bool Http1ServerSession::feed(std::string_view bytes) {
-  if (waiting_.empty()) {
+  if (is_tunnel_ && waiting_.empty()) {
+    take_tunnel_bytes(bytes);
+  } else if (waiting_.empty()) {
     parse(bytes);
     if (!is_closing_) waiting_.append(bytes);
   } else if (!is_closing_) {
@@ -70,6 +73,12 @@ void Http1ServerSession::parse(std::string_view& input) {
   }
 }
 
+void Http1ServerSession::take_tunnel_bytes(std::string_view bytes) {
+  if (bytes.empty() || !is_open_ || is_request_ended_ || reset_) return;
+  outstanding_ += bytes.size();
+  events_.on_request_body(token_, bytes);
+}
+
 void Http1ServerSession::on_head() {
   RequestHead& head = parser_.request();
   // RFC 9110 section 7.4: what claims to be secured must have come over a secured connection.
@@ -78,7 +87,7 @@ void Http1ServerSession::on_head() {
   head.scheme = scheme_;
   is_open_ = true;
   is_request_ended_ = !parser_.has_body();
-  has_response_begun_ = false;
+  has_response_begun_ = ends_with_connection_ = false;
   keeps_alive_ = parser_.is_persistent();
   is_http10_ = head.version == HttpVersion::kHttp10;
   is_head_request_ = head.method == "HEAD";
@@ -93,7 +102,8 @@ void Http1ServerSession::on_violation(const Http1Parser::Violation& violation) {
   // Inside a body. A response that has begun is cut: what follows it could not be told apart.
   if (has_response_begun_) output_.clear();
   if (!has_response_begun_) write_error(violation.status, !is_head_request_);
-  close_stream(Reset::kProtocol);
+  // kOverflow: on_closed() tells the status that was sent, 431.
+  close_stream(violation.status == 431 ? Reset::kOverflow : Reset::kProtocol);
 }
 
 void Http1ServerSession::refuse(int status, const char* detail) {
@@ -107,6 +117,12 @@ void Http1ServerSession::on_end_of_input() {
   is_input_ended_ = true;
   if (!is_open_) {
     is_closing_ = true;
+  } else if (is_tunnel_) {
+    if (is_request_ended_ || reset_) return;
+    take_tunnel_bytes(waiting_.view());
+    waiting_.clear();
+    is_request_ended_ = true;
+    events_.on_request_end(token_, nullptr);
   } else if (!is_request_ended_) {
     output_.clear();
     close_stream(Reset::kConnectionLost);
@@ -146,6 +162,11 @@ bool Http1ServerSession::produce(FlatBuffer& out, std::size_t most) {
       output_.clear();
       close_stream(*reset_);
     }
+    if (is_tunnel_ && is_open_ && !waiting_.empty()) {
+      take_tunnel_bytes(waiting_.view());
+      waiting_.clear();
+      if (reset_) continue;
+    }
     if (!is_open_ && !is_closing_ && !waiting_.empty()) {
       std::string_view input = waiting_.view();
       parse(input);
@@ -156,7 +177,7 @@ bool Http1ServerSession::produce(FlatBuffer& out, std::size_t most) {
     const std::size_t taken = output_.produce(out, most);
     if (taken > 0 && is_open_) events_.on_response_taken(token_, taken);
     if (reset_) continue;
-    if (is_open_ && output_.is_whole()) finish();
+    if (is_open_ && output_.is_whole() && !(is_tunnel_ && !is_request_ended_)) finish();
     const bool has_next = !is_open_ && !is_closing_ && !waiting_.empty();
     if (!has_next || out.size() >= most) return has_next || !output_.is_empty();
   }
@@ -176,6 +197,7 @@ void Http1ServerSession::finish() {
 void Http1ServerSession::close_stream(Reset reason) {
   is_open_ = false;
   is_closing_ = true;
+  was_cut_ = true;
   waiting_.clear();
   reset_.reset();
   events_.on_closed(std::exchange(token_, 0), reason);
@@ -216,6 +238,7 @@ void Http1ServerSession::send_interim(StreamId stream, const ResponseHead& head)
 void Http1ServerSession::send_response(StreamId stream, const ResponseHead& head, bool ended) {
   if (!is_live(stream) || has_response_begun_) return;
   has_response_begun_ = true;
+  if (head.status == 101) return open_tunnel(head);
   if (!is_request_ended_ || drains_ > 0) keeps_alive_ = false;
   std::uint64_t length = 0;
   write_head(head);
@@ -229,6 +252,24 @@ void Http1ServerSession::send_response(StreamId stream, const ResponseHead& head
   out.append("\r\n");
   output_.begin_body(framing, length);
   if (ended) send_end(stream, nullptr);
+}
+
+bool Http1ServerSession::take_back_response(StreamId stream) {
+  // Interim heads that wait in front of it go with it: they mean nothing without a response.
+  if (!is_live(stream) || !has_response_begun_ || output_.has_gone_out()) return false;
+  output_.clear();
+  has_response_begun_ = ends_with_connection_ = false;
+  return true;
+}
+
+void Http1ServerSession::open_tunnel(const ResponseHead& head) {
+  is_tunnel_ = true;
+  is_request_ended_ = keeps_alive_ = false;
+  write_head(head);
+  output_.head().append("connection: upgrade\r\nupgrade: ");
+  output_.head().append(kWebSocket);
+  output_.head().append("\r\n\r\n");
+  output_.begin_body(Http1Output::Framing::kUntilClose, 0);
 }
 
 void Http1ServerSession::write_head(const ResponseHead& head) {
@@ -266,6 +307,7 @@ Http1Output::Framing Http1ServerSession::write_framing(const ResponseHead& head,
     return Framing::kChunked;
   }
   keeps_alive_ = false;
+  ends_with_connection_ = true;
   return Framing::kUntilClose;
 }
 

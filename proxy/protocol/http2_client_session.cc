@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "daemon/base/error.h"
+#include "proxy/protocol/upgrade.h"
 
 namespace gatehouse::proxy {
 
@@ -14,15 +15,29 @@ Http2ClientSession::Http2ClientSession(const Limits& limits, const Clock& clock,
 
 StreamId Http2ClientSession::send_request(const RequestHead& head, bool ended, StreamToken token) {
   check(capacity() > 0, "a request needs capacity");
+  const bool is_upgrade = !head.upgrade.empty();
   begin_list();
-  add_named(":method", head.method);
+  if (is_upgrade) {  // RFC 8441 section 4
+    add_static(":method", "CONNECT");
+    add_named(":protocol", head.upgrade);
+  } else {
+    add_named(":method", head.method);
+  }
   add_static(":scheme", scheme_);
   if (!head.authority.empty()) add_named(":authority", head.authority);
   add_named(":path", head.path);
-  add_fields(head.fields, head.content_length);
+  if (is_upgrade) {
+    add_fields_but(head.fields, kWebSocketKey);
+  } else {
+    add_fields(head.fields, head.content_length);
+  }
   if (head.te_trailers) add_static("te", "trailers");
   if (head.expects_continue) add_static("expect", "100-continue");
-  Stream& stream = submit_request(ended);
+  Stream& stream = submit_request(ended && !is_upgrade);
+  if (is_upgrade) {
+    stream.is_upgrade = true;
+    stream.accept = websocket_accept(head.fields.find(kWebSocketKey).value_or(std::string_view()));
+  }
   stream.token = token;
   stream.is_announced = true;
   return stream.id;
@@ -60,7 +75,8 @@ void Http2ClientSession::on_response(Stream& stream, bool ended) {
   ResponseHead& head = reader().response();
   if (head.status >= 200) {
     stream.has_peer_head = true;
-    events_.on_response(stream.token, head, ended);
+    if (stream.is_upgrade && head.status < 300) open_tunnel(stream, head);
+    events_.on_response(stream.token, head, ended && !stream.is_tunnel);
     if (ended && !stream.was_reset_by_handler) finish(stream, nullptr);
     return;
   }
@@ -68,6 +84,15 @@ void Http2ClientSession::on_response(Stream& stream, bool ended) {
     return reset_stream(stream, Http2Error::kCancel, Reset::kProtocol,
                         "too_many_interim_responses");
   events_.on_interim(stream.token, head);
+}
+
+/// RFC 8441 section 5: any 2xx grants it. HTTP/1.1 wants the proof that it was meant, too.
+void Http2ClientSession::open_tunnel(Stream& stream, ResponseHead& head) {
+  stream.is_tunnel = true;
+  head.status = 101;
+  head.content_length.reset();
+  head.fields.remove(Name::kContentLength);
+  head.fields.set(kWebSocketAccept, stream.accept);
 }
 
 void Http2ClientSession::on_malformed_head(Stream& stream, const char* detail) {
@@ -91,6 +116,8 @@ void Http2ClientSession::on_body(Stream& stream, std::string_view bytes) {
 
 /// The response is whole. What is left of the request is not wanted any more.
 void Http2ClientSession::finish(Stream& stream, const Fields* trailers) {
+  if (stream.is_tunnel && !stream.is_end_sent)  // The other direction goes on.
+    return events_.on_response_end(stream.token, nullptr);
   stream.is_announced = false;
   if (!stream.is_end_sent) reset_stream(stream, Http2Error::kCancel, Reset::kNone, "");
   events_.on_response_end(stream.token, trailers);
@@ -98,6 +125,7 @@ void Http2ClientSession::finish(Stream& stream, const Fields* trailers) {
 
 void Http2ClientSession::on_stream_over(Stream& stream, const StreamEnd& end) {
   if (!std::exchange(stream.is_announced, false) || stream.was_reset_by_handler) return;
+  if (stream.is_tunnel && end.reason == Reset::kNone) return;  // Both ends have come.
   ClientEvents::Failure failure;
   // kNone: nghttp2 saw both ends, so the response would be whole. It cannot be.
   failure.reason = end.reason == Reset::kNone ? Reset::kProtocol : end.reason;

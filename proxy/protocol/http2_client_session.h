@@ -42,6 +42,8 @@ class Http2ClientSession final : public ClientSession, public Http2Session {
   std::size_t capacity() const override;
   bool is_reusable() const override { return may_request(); }
   bool is_ready() const override { return is_ready_; }
+  bool takes_upgrades() const override { return peer_takes_extended_connect(); }
+  void ping() override { submit_ping(); }
 
  private:
   std::optional<StreamPast> past_of(StreamId id) const override;
@@ -58,6 +60,7 @@ class Http2ClientSession final : public ClientSession, public Http2Session {
 
   void on_response(Stream& stream, bool ended);
   void on_trailers(Stream& stream);
+  void open_tunnel(Stream& stream, ResponseHead& head);
   void finish(Stream& stream, const Fields* trailers);
 
   ClientEvents& events_;

@@ -3,12 +3,14 @@
 #include "daemon/base/text.h"
 #include "proxy/protocol/field_syntax.h"
 #include "proxy/protocol/headers.h"
+#include "proxy/protocol/upgrade.h"
 
 namespace gatehouse::proxy {
 
 namespace {
 
-constexpr unsigned kMethod = 1, kScheme = 2, kAuthority = 4, kPath = 8, kStatus = 16, kHost = 32;
+constexpr unsigned kMethod = 1, kScheme = 2, kAuthority = 4, kPath = 8, kStatus = 16, kHost = 32,
+                   kProtocol = 64;
 
 void lower(std::string& text) {
   for (char& c : text) c = to_lower(c);
@@ -106,8 +108,11 @@ void Http2HeadReader::add_pseudo(std::string_view name, std::string_view value) 
     lower(request_.authority);
   } else if (name == ":path") {
     (void)set_once(request_.path, value, kPath);
+  } else if (name == ":protocol") {
+    if (!set_once(request_.upgrade, value, kProtocol)) return;
+    lower(request_.upgrade);
   } else {
-    fail("unexpected_pseudo_field");  // :protocol too, as extended CONNECT is not offered.
+    fail("unexpected_pseudo_field");
   }
 }
 
@@ -136,6 +141,7 @@ void Http2HeadReader::add_request_field(Name id, std::string_view name, std::str
     }
     default: break;
   }
+  if (is_disguised_framing(name)) return fail("disguised_framing");
   if (name == "http2-settings") return;  // Belonged to the upgrade of a connection.
   request_.fields.add(id, name, value);
 }
@@ -178,7 +184,9 @@ HeadVerdict Http2HeadReader::finish_request() {
       return {414, "uri_too_long", false};
     return verdict();
   }
-  if (request_.method == "CONNECT") {
+  const bool is_connect = request_.method == "CONNECT", has_protocol = (seen_ & kProtocol) != 0;
+  if (has_protocol && !is_connect) fail("protocol_without_connect");
+  if (is_connect && !has_protocol) {
     // RFC 9113 section 8.5: a CONNECT has an authority, and neither scheme nor path.
     if ((seen_ & (kScheme | kPath)) != 0 || (seen_ & kAuthority) == 0) fail("malformed_connect");
     if (fault_) return verdict();
@@ -191,8 +199,19 @@ HeadVerdict Http2HeadReader::finish_request() {
   if (fault_) return verdict();
   if (request_.path.size() > uri_bytes_max_) return {414, "uri_too_long", false};
   if (has_other_expectation_) return {417, "unknown_expectation", false};
+  if (is_connect && !take_extended_connect()) return {501, "unknown_protocol", false};
   if (request_.fields.count(Name::kCookie) > 1) join_cookies(request_.fields);
   return {};
+}
+
+/// RFC 8441 section 4: what follows is no body, and has no length. False: RFC 9220 section 3.
+bool Http2HeadReader::take_extended_connect() {
+  if (request_.upgrade != kWebSocket) return false;
+  request_.method = "GET";
+  request_.fields.remove(Name::kContentLength);
+  request_.content_length.reset();
+  request_.expects_continue = false;
+  return true;
 }
 
 HeadVerdict Http2HeadReader::finish_response() {

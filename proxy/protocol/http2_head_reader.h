@@ -3,7 +3,8 @@
 // and once each, lower-case names, no connection fields, one authority, cookies in one piece,
 // within the limits (RFC 9113 sections 8.2 and 8.3; HARDENING.md section 3, "h2 to h1 rules").
 // nghttp2 checks much of it before; the rules are whole here all the same, because a smuggled
-// request is worth two locks. Pure; a session has one, as header blocks never interleave.
+// request is worth two locks. Extended CONNECT becomes what upgrade.h says. Pure; a session has
+// one, as header blocks never interleave.
 
 #include <cstddef>
 #include <cstdint>
@@ -47,6 +48,9 @@ class Http2HeadReader {
   ResponseHead& response() { return response_; }
   const Fields& trailers() const { return trailers_; }
 
+  /// How many times larger than allowed the last list was, as decoded.
+  std::size_t overshoot() const { return bounds_.bytes == 0 ? 0 : bytes_ / bounds_.bytes; }
+
   /// Gives memory back.
   void shrink();
 
@@ -61,6 +65,7 @@ class Http2HeadReader {
   bool set_once(std::string& text, std::string_view value, unsigned bit);
   void settle_authority();
   void check_target();
+  bool take_extended_connect();
   HeadVerdict verdict() const;
 
   Kind kind_ = Kind::kRequest;

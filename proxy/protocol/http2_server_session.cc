@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "daemon/base/error.h"
+#include "proxy/protocol/upgrade.h"
 
 namespace gatehouse::proxy {
 
@@ -57,7 +58,8 @@ void Http2ServerSession::refuse(Stream& stream, const HeadVerdict& verdict) {
     add_static(":status", status_text(verdict.status));
     add_static("content-length", "0");
     submit_response(stream, true);
-    note(Offence::kRefusedHead);
+    // A bomb of a few octets that decode to megabytes weighs what it cost to decode.
+    note(Offence::kRefusedHead, 1.0 + static_cast<double>(reader().overshoot()));
   }
   events_.on_refused(reader().request(), verdict.status, verdict.detail);
 }
@@ -103,11 +105,51 @@ void Http2ServerSession::send_response(StreamId id, const ResponseHead& head, bo
   Stream* stream = find(id);
   if (!stream || stream->state == StreamState::kClosed) return;
   check(!stream->has_own_head, "one response for each request");
-  begin_list();
-  add_static(":status", status_text(head.status));
-  // RFC 9110 section 8.6: never with 204.
-  add_fields(head.fields, head.status == 204 ? std::nullopt : head.content_length);
-  submit_response(*stream, ended);
+  stream->has_own_head = true;
+  stream->is_ending = ended;
+  stream->is_tunnel = head.status == 101;
+  if (waiting_count_ == waiting_heads_.size()) waiting_heads_.emplace_back();
+  WaitingHead& waiting = waiting_heads_[waiting_count_++];
+  waiting.stream = id;
+  waiting.head = head;
+  waiting.ended = ended;
+}
+
+void Http2ServerSession::submit_waiting_heads() {
+  const std::size_t count = std::exchange(waiting_count_, 0);
+  for (std::size_t i = 0; i < count; ++i) {
+    const WaitingHead& waiting = waiting_heads_[i];
+    Stream* stream = find(waiting.stream);
+    if (!stream || stream->state == StreamState::kClosed) continue;
+    begin_list();
+    if (stream->is_tunnel) {  // RFC 8441 section 5: 200 is what 101 is elsewhere.
+      add_static(":status", "200");
+      add_fields_but(waiting.head.fields, kWebSocketAccept);
+      submit_response(*stream, false);
+      continue;
+    }
+    add_static(":status", status_text(waiting.head.status));
+    // RFC 9110 section 8.6: never with 204.
+    add_fields(waiting.head.fields,
+               waiting.head.status == 204 ? std::nullopt : waiting.head.content_length);
+    // Where the end has come meanwhile, END_STREAM goes with the head.
+    const bool is_all = stream->is_ending && stream->body.empty() && !stream->trailers;
+    submit_response(*stream, waiting.ended || is_all);
+  }
+}
+
+bool Http2ServerSession::take_back_response(StreamId id) {
+  Stream* stream = find(id);
+  if (!stream || stream->state == StreamState::kClosed) return false;
+  for (std::size_t i = 0; i < waiting_count_; ++i) {
+    if (waiting_heads_[i].stream != id) continue;
+    waiting_heads_[i].stream = 0;
+    stream->has_own_head = stream->is_ending = stream->is_tunnel = false;
+    stream->body.clear();
+    stream->trailers.reset();
+    return true;
+  }
+  return false;
 }
 
 void Http2ServerSession::on_taken(Stream& stream, std::size_t bytes) {
@@ -116,12 +158,25 @@ void Http2ServerSession::on_taken(Stream& stream, std::size_t bytes) {
 
 /// RFC 9113 section 8.1: a complete response needs no more of the request.
 void Http2ServerSession::on_end_sent(Stream& stream) {
-  if (is_open_for_peer(stream.state)) reset_stream(stream, Http2Error::kNoError, Reset::kNone, "");
+  if (is_open_for_peer(stream.state) && !stream.is_tunnel)
+    reset_stream(stream, Http2Error::kNoError, Reset::kNone, "");
 }
 
 void Http2ServerSession::on_stream_over(Stream& stream, const StreamEnd& end) {
   if (!std::exchange(stream.is_announced, false)) return;
   events_.on_closed(stream.token, stream.is_end_sent ? Reset::kNone : end.reason);
+}
+
+void Http2ServerSession::shed() {
+  is_shed_ = true;
+  terminate(Http2Error::kEnhanceYourCalm);
+}
+
+/// A timeout here is a window that stayed shut: each such stream has cost us a buffer and a
+/// request.
+void Http2ServerSession::reset(StreamId stream, Reset reason) {
+  Http2Session::reset(stream, reason);
+  if (reason == Reset::kTimeout) note(Offence::kStalledStream);
 }
 
 // ---- ids ------------------------------------------------------------------------------------

@@ -217,25 +217,26 @@ void Http2Session::on_invalid_headers(StreamId id, const char* detail) {
 std::size_t Http2Session::index_of(StreamId id) const {
   const auto at =
       std::lower_bound(streams_.begin(), streams_.end(), id,
-                       [](const auto& stream, StreamId key) { return stream->id < key; });
+                       [](const OpenStream& open, StreamId key) { return open.id < key; });
   return static_cast<std::size_t>(at - streams_.begin());
 }
 
 Http2Session::Stream* Http2Session::find(StreamId id) const {
   const std::size_t index = index_of(id);
-  return index < streams_.size() && streams_[index]->id == id ? streams_[index].get() : nullptr;
+  return index < streams_.size() && streams_[index].id == id ? streams_[index].stream.get()
+                                                             : nullptr;
 }
 
 Http2Session::Stream& Http2Session::open_stream(StreamId id) {
-  check(streams_.empty() || streams_.back()->id < id, "stream ids only grow");
-  if (free_.empty()) {
-    streams_.push_back(std::make_unique<Stream>());
-  } else {
-    streams_.push_back(std::move(free_.back()));
-    free_.pop_back();
-  }
-  streams_.back()->id = id;
-  return *streams_.back();
+  check(streams_.empty() || streams_.back().id < id, "stream ids only grow");
+  if (free_.empty()) free_.push_back(std::make_unique<Stream>());
+  streams_.push_back({id, std::move(free_.back())});
+  free_.pop_back();
+  Stream& stream = *streams_.back().stream;
+  stream.id = id;
+  if (role_ == Role::kClient && limits_.response_credit < limits_.stream_buffer_high)
+    stream.window = limits_.response_credit;
+  return stream;
 }
 
 void Http2Session::recycle(std::unique_ptr<Stream> stream) {
@@ -247,8 +248,8 @@ void Http2Session::recycle(std::unique_ptr<Stream> stream) {
 /// nghttp2 has closed it: both ends came, or a reset in either direction.
 void Http2Session::close_stream(StreamId id, Http2Error error) {
   const std::size_t index = index_of(id);
-  if (index >= streams_.size() || streams_[index]->id != id) return;
-  std::unique_ptr<Stream> stream = std::move(streams_[index]);
+  if (index >= streams_.size() || streams_[index].id != id) return;
+  std::unique_ptr<Stream> stream = std::move(streams_[index].stream);
   streams_.erase(streams_.begin() + static_cast<std::ptrdiff_t>(index));
   if (stream->unacknowledged > 0)
     (void)nghttp2_session_consume_connection(session_, stream->unacknowledged);
@@ -274,7 +275,7 @@ void Http2Session::close_stream(StreamId id, Http2Error error) {
 void Http2Session::fail_all(const StreamEnd& end) {
   is_over_ = true;
   const auto gone = std::exchange(streams_, {});
-  for (const auto& stream : gone) on_stream_over(*stream, end);
+  for (const OpenStream& open : gone) on_stream_over(*open.stream, end);
 }
 
 void Http2Session::remember_reset(StreamId id) {
@@ -332,17 +333,32 @@ void Http2Session::acknowledge(StreamId id, std::size_t bytes) {
   if (!stream) return;
   const std::size_t taken = std::min(bytes, stream->unacknowledged);
   stream->unacknowledged -= taken;
-  if (taken > 0) (void)nghttp2_session_consume(session_, static_cast<std::int32_t>(id), taken);
+  if (taken == 0) return;
+  (void)nghttp2_session_consume(session_, static_cast<std::int32_t>(id), taken);
+  if (stream->window > 0) widen(*stream, taken);
+}
+
+/// A response's window begins small, and doubles as its client takes bytes
+/// (Limits::response_credit).
+void Http2Session::widen(Stream& stream, std::size_t taken) {
+  stream.taken += taken;
+  if (stream.taken < stream.window) return;
+  const std::size_t window = std::min(2 * stream.window, limits_.stream_buffer_high);
+  (void)nghttp2_session_set_local_window_size(session_, NGHTTP2_FLAG_NONE,
+                                              static_cast<std::int32_t>(stream.id),
+                                              static_cast<std::int32_t>(window));
+  stream.window = window < limits_.stream_buffer_high ? window : 0;
 }
 
 // ---- the connection -------------------------------------------------------------------------
 
-void Http2Session::note(Offence offence) {
-  if (!offences_.note(offence)) terminate(Http2Error::kEnhanceYourCalm);
+void Http2Session::note(Offence offence, double times) {
+  if (!offences_.note(offence, times)) terminate(Http2Error::kEnhanceYourCalm);
 }
 
 void Http2Session::terminate(Http2Error error) {
   if (is_ending_ || is_over_) return;
+  before_output();
   is_ending_ = true;
   (void)nghttp2_session_terminate_session(session_, static_cast<std::uint32_t>(error));
 }

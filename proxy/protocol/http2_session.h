@@ -19,6 +19,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -61,12 +62,17 @@ class Http2Session {
     bool is_deferred = false;    // The data source had nothing when it was asked.
     bool was_reset_by_peer = false;
     bool was_reset_by_handler = false;
+    bool is_upgrade = false;      // An extended CONNECT of ours,
+    bool is_tunnel = false;       // or of either side that was granted.
     Reset reason = Reset::kNone;  // Why we reset it.
     const char* detail = "";      // The same, for the log.
     std::uint32_t interims = 0;
     std::size_t unacknowledged = 0;    // Body bytes delivered, not yet taken.
+    std::size_t window = 0;            // A backend's, while it still grows; else 0.
+    std::size_t taken = 0;             // Acknowledged, while it does.
     Buffer body;                       // Ours, not yet in frames.
     std::unique_ptr<Fields> trailers;  // Ours.
+    std::string accept;                // The Sec-WebSocket-Accept of an upgrade of ours.
   };
 
   /// How a stream ended, for the role to tell its handler.
@@ -96,6 +102,8 @@ class Http2Session {
   /// Body bytes went out; END_STREAM went out.
   virtual void on_taken(Stream& stream, std::size_t bytes) = 0;
   virtual void on_end_sent(Stream& stream) = 0;
+  /// Submits what was held back: output is about to be made, or GOAWAY to be queued.
+  virtual void before_output() {}
   /// The last event; the stream is gone after it.
   virtual void on_stream_over(Stream& stream, const StreamEnd& end) = 0;
 
@@ -105,7 +113,10 @@ class Http2Session {
   void lose_connection(const char* detail);
   bool wants_input() const;
   bool is_finished() const;
-  bool is_mid_head() const { return !is_over_ && scanner_.is_mid_frame(); }
+  /// DATA may come slowly while its stream is open: that is the exchange's business.
+  bool is_mid_head() const {
+    return !is_over_ && (streams_.empty() ? scanner_.is_mid_frame() : scanner_.is_mid_block());
+  }
   std::size_t open_streams() const { return streams_.size(); }
   void shrink();
   void send_body(StreamId id, std::string_view bytes);
@@ -116,9 +127,10 @@ class Http2Session {
   // For the roles.
   Stream* find(StreamId id) const;
   Stream& open_stream(StreamId id);
+  void widen(Stream& stream, std::size_t taken);
   bool is_reset_recent(StreamId id) const;
   /// Counts it; ends the connection when it was one too many.
-  void note(Offence offence);
+  void note(Offence offence, double times = 1);
   /// GOAWAY with that code, then nothing.
   void terminate(Http2Error error);
   /// Sends RST_STREAM. `reason` is what the handler is told; kNone: as if it ended well.
@@ -133,8 +145,11 @@ class Http2Session {
   static void add_named(std::string_view static_name, std::string_view value);
   /// All but Content-Length, which is written from the head's number (RFC 9110 section 8.6).
   static void add_fields(const Fields& fields, std::optional<std::uint64_t> content_length);
+  /// The same for an extended CONNECT or its 200, without a length and without that one.
+  static void add_fields_but(const Fields& fields, std::string_view name);
   void submit_interim(Stream& stream);
   void submit_response(Stream& stream, bool ended);
+  void submit_ping();
   /// Opens the stream; may_request() holds.
   Stream& submit_request(bool ended);
 
@@ -144,6 +159,8 @@ class Http2Session {
   bool is_refusing() const { return is_refusing_; }
   bool may_request() const;
   std::size_t peer_streams_max() const;
+  /// SETTINGS_ENABLE_CONNECT_PROTOCOL of the peer.
+  bool peer_takes_extended_connect() const;
   StreamId next_request_id() const;
 
  private:
@@ -196,7 +213,11 @@ class Http2Session {
   Http2FrameScanner scanner_;
   Http2HeadReader reader_;
   Http2Limits offences_;
-  std::vector<std::unique_ptr<Stream>> streams_;  // open ones, by ascending id
+  struct OpenStream {
+    StreamId id;  // as the stream has it: a search touches no stream but the one
+    std::unique_ptr<Stream> stream;
+  };
+  std::vector<OpenStream> streams_;  // by ascending id
   std::vector<std::unique_ptr<Stream>> free_;
   std::vector<StreamId> recent_resets_;  // a ring, made when it is needed
   std::size_t next_reset_ = 0;

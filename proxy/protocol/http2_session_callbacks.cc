@@ -3,8 +3,10 @@
 
 #include <nghttp2/nghttp2.h>
 
+#include <algorithm>
 #include <array>
 #include <memory>
+#include <span>
 
 #include "daemon/base/error.h"
 #include "proxy/protocol/http2_session.h"
@@ -199,23 +201,30 @@ void Http2Session::submit_settings() {
   const bool is_server = role_ == Role::kServer;
   const auto header_bytes =
       static_cast<std::uint32_t>(is_server ? limits_.header_bytes : limits_.response_header_bytes);
-  const std::array<nghttp2_settings_entry, 4> server = {{
+  const auto response_window =
+      static_cast<std::uint32_t>(std::min(limits_.response_credit, limits_.stream_buffer_high));
+  const std::array<nghttp2_settings_entry, 5> server = {{
       {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, limits_.streams},
       {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, limits_.stream_window},
       {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, header_bytes},
+      {NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL, 1},
       {NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1},
   }};
   const std::array<nghttp2_settings_entry, 4> client = {{
       {NGHTTP2_SETTINGS_ENABLE_PUSH, 0},
       {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, 0},
-      {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, limits_.stream_window},
+      {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, response_window},
       {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, header_bytes},
   }};
-  const auto& settings = is_server ? server : client;
+  using Entries = std::span<const nghttp2_settings_entry>;
+  const Entries settings = is_server ? Entries(server) : Entries(client);
   check(nghttp2_submit_settings(session_, NGHTTP2_FLAG_NONE, settings.data(), settings.size()) == 0,
         "settings of ours are valid");
-  (void)nghttp2_session_set_local_window_size(session_, NGHTTP2_FLAG_NONE, 0,
-                                              static_cast<std::int32_t>(limits_.connection_window));
+  // Clients share a backend's connection: were its window bounded, too, some that take nothing
+  // would stop all others.
+  const std::int32_t window =
+      is_server ? static_cast<std::int32_t>(limits_.connection_window) : NGHTTP2_MAX_WINDOW_SIZE;
+  (void)nghttp2_session_set_local_window_size(session_, NGHTTP2_FLAG_NONE, 0, window);
 }
 
 }  // namespace gatehouse::proxy

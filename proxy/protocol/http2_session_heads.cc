@@ -79,6 +79,12 @@ void Http2Session::add_fields(const Fields& fields, std::optional<std::uint64_t>
   add_named("content-length", {digits.data(), static_cast<std::size_t>(end.ptr - digits.data())});
 }
 
+void Http2Session::add_fields_but(const Fields& fields, std::string_view name) {
+  for (const auto field : fields)
+    if (field.id != Name::kContentLength && field.name != name)
+      add(field.name, field.value, NGHTTP2_NV_FLAG_NONE);
+}
+
 void Http2Session::submit_interim(Stream& stream) {
   (void)nghttp2_submit_headers(session_, NGHTTP2_FLAG_NONE, signed_id(stream.id), nullptr,
                                list().data(), list().size(), nullptr);
@@ -87,7 +93,7 @@ void Http2Session::submit_interim(Stream& stream) {
 void Http2Session::submit_response(Stream& stream, bool ended) {
   const nghttp2_data_provider source = Http2DataSource::of(stream);
   stream.has_own_head = true;
-  stream.is_ending = ended;
+  stream.is_ending = stream.is_ending || ended;
   (void)nghttp2_submit_response(session_, signed_id(stream.id), list().data(), list().size(),
                                 ended ? nullptr : &source);
 }

@@ -14,6 +14,8 @@ namespace {
 
 // Backends may announce any number; the table of streams is made for these.
 constexpr std::size_t kPeerStreamsMax = 1024;
+// A smaller frame that leaves bytes behind was cut by the peer's window.
+constexpr std::size_t kSmallFrame = 256;
 constexpr StreamId kStreamIdMax = 0x7fffffff;
 
 }  // namespace
@@ -38,7 +40,7 @@ bool Http2Session::move_out(Stream& stream, std::string_view frame_header, std::
     stream.body.consume(piece.size());
   }
   if (bytes > 0) {
-    offences_.on_data_sent();
+    if (bytes >= kSmallFrame || stream.body.empty()) offences_.on_data_sent();
     if (stream.is_announced) on_taken(stream, bytes);
   }
   return out_->size() >= out_most_;
@@ -46,6 +48,7 @@ bool Http2Session::move_out(Stream& stream, std::string_view frame_header, std::
 
 bool Http2Session::produce(FlatBuffer& out, std::size_t most) {
   if (is_over_) return false;
+  before_output();
   out_ = &out;
   out_most_ = most;
   bool has_more = true, is_broken = false;
@@ -93,7 +96,9 @@ void Http2Session::on_reset_sent(StreamId id, Http2Error error) {
 }
 
 void Http2Session::on_goaway_sent(Http2Error error) {
-  if (error != Http2Error::kNoError || is_ending_) is_goaway_sent_ = true;
+  if (error == Http2Error::kNoError && !is_ending_) return;
+  is_goaway_sent_ = true;
+  offences_.end_by(Offence::kProtocolError);
 }
 
 /// nghttp2 could not encode it: a head beyond what it takes, or the connection is closing.
@@ -103,7 +108,12 @@ void Http2Session::on_headers_not_sent(StreamId id) {
     reset_stream(*stream, Http2Error::kInternal, Reset::kInternal, "head_not_sent");
 }
 
-// ---- GOAWAY ---------------------------------------------------------------------------------
+// ---- PING, GOAWAY
+// ---------------------------------------------------------------------------------
+
+void Http2Session::submit_ping() {
+  if (!is_over_) (void)nghttp2_submit_ping(session_, NGHTTP2_FLAG_NONE, nullptr);
+}
 
 void Http2Session::announce_end() {
   if (!is_over_) (void)nghttp2_submit_shutdown_notice(session_);
@@ -126,6 +136,11 @@ std::size_t Http2Session::peer_streams_max() const {
   const std::size_t most =
       nghttp2_session_get_remote_settings(session_, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
   return std::min(most, kPeerStreamsMax);
+}
+
+bool Http2Session::peer_takes_extended_connect() const {
+  return nghttp2_session_get_remote_settings(session_, NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL) ==
+         1;
 }
 
 StreamId Http2Session::next_request_id() const {

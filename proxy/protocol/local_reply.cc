@@ -13,16 +13,21 @@ std::string text_for(int status) {
 
 }  // namespace
 
+LocalReply make_grpc_reply(int grpc_status, std::string_view message) {
+  LocalReply reply;
+  reply.head.status = 200;
+  reply.head.fields.add(Name::kContentType, "application/grpc");
+  reply.head.fields.add(Name::kGrpcStatus, std::to_string(grpc_status));
+  reply.head.fields.add(Name::kGrpcMessage, encode_grpc_message(message));
+  return reply;
+}
+
 LocalReply make_local_reply(int status, std::string_view body, bool is_grpc) {
   LocalReply reply;
   std::string text = body.empty() ? text_for(status) : std::string(body);
   if (is_grpc) {
     while (text.ends_with('\n')) text.pop_back();
-    reply.head.status = 200;
-    reply.head.fields.add(Name::kContentType, "application/grpc");
-    reply.head.fields.add(Name::kGrpcStatus, std::to_string(grpc_status_of(status)));
-    reply.head.fields.add(Name::kGrpcMessage, encode_grpc_message(text));
-    return reply;
+    return make_grpc_reply(grpc_status_of(status), text);
   }
   reply.head.status = status;
   if (never_has_body({}, status)) return reply;

@@ -21,6 +21,9 @@ inline constexpr std::string_view kNoHealthyUpstream = "no healthy upstream";
 /// grpc-status and grpc-message and no body, as gRPC clients want it ("trailers-only").
 LocalReply make_local_reply(int status, std::string_view body, bool is_grpc);
 
+/// An answer to gRPC alone, "trailers-only" with that grpc-status.
+LocalReply make_grpc_reply(int grpc_status, std::string_view message);
+
 /// 301, 302, 303, 307 or 308 to that place. `location` is a valid field value.
 LocalReply make_redirect(int status, std::string_view location);
 

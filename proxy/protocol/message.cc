@@ -1,8 +1,9 @@
 #include "proxy/protocol/message.h"
 
+#include <algorithm>
 #include <array>
 #include <cstring>
-#include <functional>
+#include <utility>
 
 #include "daemon/base/error.h"
 #include "daemon/base/text.h"
@@ -57,12 +58,6 @@ Name one_of(std::string_view name, Candidates... candidates) {
   return found;
 }
 
-bool lies_in(std::string_view piece, const std::string& whole) {
-  const std::less_equal<const char*> not_behind;
-  return !piece.empty() && not_behind(whole.data(), piece.data()) &&
-         not_behind(piece.data(), whole.data() + whole.size());
-}
-
 }  // namespace
 
 Name name_of(std::string_view name) {
@@ -90,21 +85,43 @@ Name name_of(std::string_view name) {
 
 std::string_view text_of(Name name) { return text(name); }
 
+// ---- FieldText ------------------------------------------------------------------------------
+
+FieldText& FieldText::operator=(const FieldText& other) {
+  if (this == &other) return *this;
+  clear();
+  append({other.bytes_.get(), other.size_}, {});
+  return *this;
+}
+
+/// Returns the old bytes: what is appended may lie among them.
+std::unique_ptr<char[]> FieldText::grow(std::size_t size) {
+  constexpr std::size_t kFirst = 256;
+  std::size_t capacity = std::max(capacity_, kFirst);
+  while (capacity - size_ < size) capacity *= 2;
+  auto larger = std::make_unique_for_overwrite<char[]>(capacity);
+  if (size_ > 0) std::memcpy(larger.get(), bytes_.get(), size_);
+  capacity_ = capacity;
+  return std::exchange(bytes_, std::move(larger));
+}
+
+void FieldText::append(std::string_view first, std::string_view second) {
+  const std::size_t size = first.size() + second.size();
+  std::unique_ptr<char[]> before;
+  if (capacity_ - size_ < size) [[unlikely]]
+    before = grow(size);
+  char* to = bytes_.get() + size_;
+  if (!first.empty()) std::memcpy(to, first.data(), first.size());
+  if (!second.empty()) std::memcpy(to + first.size(), second.data(), second.size());
+  size_ += size;
+}
+
 // ---- Fields ---------------------------------------------------------------------------------
 
 void Fields::add(Name id, std::string_view name, std::string_view value) {
-  if (lies_in(value, text_)) [[unlikely]] {  // Appending the name could move it away.
-    const std::string own(value);
-    return add(id, name, own);
-  }
-  if (lies_in(name, text_)) [[unlikely]] {
-    const std::string own(name);
-    return add(id, own, value);
-  }
   const std::size_t at = text_.size();
   check(at + name.size() + value.size() <= UINT32_MAX, "a field list of more than 4 GiB");
-  text_.append(name);
-  text_.append(value);
+  text_.append(name, value);
   entries_.push_back({static_cast<std::uint32_t>(at), static_cast<std::uint32_t>(value.size()),
                       static_cast<std::uint32_t>(name.size()), id});
 }
@@ -164,8 +181,22 @@ void RequestHead::clear() {
   upgrade.clear();
 }
 
+void RequestHead::swap(RequestHead& other) noexcept {
+  std::swap(version, other.version);
+  method.swap(other.method);
+  scheme.swap(other.scheme);
+  authority.swap(other.authority);
+  path.swap(other.path);
+  fields.swap(other.fields);
+  std::swap(content_length, other.content_length);
+  std::swap(te_trailers, other.te_trailers);
+  std::swap(expects_continue, other.expects_continue);
+  upgrade.swap(other.upgrade);
+}
+
 bool RequestHead::is_grpc() const {
   constexpr std::string_view kType = "application/grpc";
+  if (version != HttpVersion::kHttp2) return false;
   const auto type = fields.find(Name::kContentType);
   if (!type || !starts_with_ignoring_case(*type, kType)) return false;
   return type->size() == kType.size() || (*type)[kType.size()] == '+' ||

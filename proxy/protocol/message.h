@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -54,6 +55,38 @@ enum class Name : std::uint8_t {
 Name name_of(std::string_view lower_case);
 /// Its text; empty for kOther.
 std::string_view text_of(Name name);
+
+/// The bytes of a list's names and values, one behind the other. std::string would do, but spends a
+/// call on each piece, and a request has dozens of them.
+class FieldText {
+ public:
+  FieldText() = default;
+  FieldText(const FieldText& other) { *this = other; }
+  FieldText(FieldText&& other) noexcept { swap(other); }
+  FieldText& operator=(const FieldText& other);
+  FieldText& operator=(FieldText&& other) noexcept {
+    swap(other);
+    other.clear();
+    return *this;
+  }
+  void swap(FieldText& other) noexcept {
+    std::swap(bytes_, other.bytes_);
+    std::swap(size_, other.size_);
+    std::swap(capacity_, other.capacity_);
+  }
+
+  const char* data() const { return bytes_.get(); }
+  std::size_t size() const { return size_; }
+  /// Both may be pieces of this very text.
+  void append(std::string_view first, std::string_view second);
+  /// Keeps the memory.
+  void clear() { size_ = 0; }
+
+ private:
+  std::unique_ptr<char[]> grow(std::size_t size);
+  std::unique_ptr<char[]> bytes_;
+  std::size_t size_ = 0, capacity_ = 0;
+};
 
 /// Header or trailer fields in order of arrival. Views stay valid until the next change.
 class Fields {
@@ -115,6 +148,10 @@ class Fields {
 
   /// Sum of name + value + 32 for each field (RFC 9113 section 6.5.2), removed ones included.
   std::size_t list_bytes() const { return text_.size() + 32 * entries_.size(); }
+  void swap(Fields& other) noexcept {
+    text_.swap(other.text_);
+    entries_.swap(other.entries_);
+  }
   /// Forgets the fields, keeps the memory.
   void clear() {
     text_.clear();
@@ -128,7 +165,7 @@ class Fields {
     std::uint32_t name_size;
     Name id;
   };
-  std::string text_;  // name and value of each field, one behind the other
+  FieldText text_;
   std::vector<Entry> entries_;
 };
 
@@ -148,7 +185,9 @@ struct RequestHead {
   std::string upgrade;  // HTTP/1.1 Upgrade's or extended CONNECT's protocol, lower case; else empty
 
   void clear();
-  /// RFC: gRPC over HTTP/2: content-type application/grpc, optionally followed by + or ;
+  void swap(RequestHead& other) noexcept;
+  /// gRPC is spoken over HTTP/2 alone: content-type application/grpc, optionally followed by + or ;
+  /// What looks like it in HTTP/1.1 is a request as any other.
   bool is_grpc() const;
 };
 

@@ -12,14 +12,19 @@
 //  - Each stream ends with exactly one on_closed() (server), or one of on_response_end() and
 //    on_failed() (client; none after the handler's own reset()). Its id is dead to both sides
 //    then. `token` is the handler's own name for the stream.
+//  - A 101 makes a stream a tunnel (see upgrade.h): send_body(), send_end() and the events for
+//    bodies go on in both directions, each until its own end. In a client, on_response_end() is not
+//    the last event then: on_request_taken() or on_failed() may follow until send_end() went out.
 //  - Every violation by the peer has a status or an error code by the RFC; nothing throws.
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string_view>
 
 #include "daemon/base/flat_buffer.h"
 #include "proxy/protocol/message.h"
+#include "proxy/protocol/offence.h"
 
 namespace gatehouse::proxy {
 
@@ -68,6 +73,10 @@ class Session {
   virtual bool is_mid_head() const = 0;
   /// Streams that are open now.
   virtual std::size_t open_streams() const = 0;
+  /// HTTP/1.1 after a 101: each side of the connection ends by itself. The peer's end is no reason
+  /// to close it, and ours is to be said once has_ended_output() and the output is written.
+  virtual bool is_tunnel() const { return false; }
+  virtual bool has_ended_output() const { return false; }
   /// Frees what an idle connection does not need. Called after some quiet time; cheap to repeat.
   virtual void shrink() = 0;
 
@@ -103,14 +112,33 @@ class ServerEvents {
 
 class ServerSession : public Session {
  public:
+  /// What the peer did that ended the connection, if it was something that has a name.
+  virtual std::optional<Offence> offence() const { return std::nullopt; }
   /// 1xx, any number, before the response.
   virtual void send_interim(StreamId stream, const ResponseHead& head) = 0;
   /// The final head. `ended`: no body and no trailers follow. Framing fields are the session's
-  /// business: it looks at head.content_length, the request's method and the status.
+  /// business: it looks at head.content_length, the request's method and the status. 101 opens a
+  /// tunnel.
   virtual void send_response(StreamId stream, const ResponseHead& head, bool ended) = 0;
+  /// Forgets a response of which produce() has given out nothing yet, as if it had never been sent.
+  /// False: it is too late, or there is none.
+  virtual bool take_back_response(StreamId stream) = 0;
+  /// The connection's end would look like the end of a body that was cut, or not written to its
+  /// end (RFC 9112 section 8): it has to be reset, without TLS's close_notify.
+  virtual bool must_break_off(bool is_all_written) const {
+    (void)is_all_written;
+    return false;
+  }
   /// First call: tell the peer that this connection will end (GOAWAY 2^31-1, "connection: close" on
   /// the next response) but serve what comes. Second call: take no new requests. RFC 9113 6.8.
   virtual void drain() = 0;
+  /// Grows with each head, so that one that is slow can be told from many.
+  virtual std::uint64_t head_number() const { return 0; }
+  /// Ends the connection, which has no open stream, because we run short of something.
+  virtual void shed() {
+    drain();
+    drain();
+  }
   /// limits.header_timeout passed while is_mid_head(): HTTP/1.1 answers 408 (on_refused is told),
   /// HTTP/2 sends GOAWAY; the connection closes after the output.
   virtual void time_out_head() = 0;
@@ -141,14 +169,21 @@ class ClientEvents {
 
 class ClientSession : public Session {
  public:
-  /// Opens a stream. Only while capacity() > 0. The session keeps copies of what it needs.
+  /// Opens a stream. Only while capacity() > 0. The session keeps copies of what it needs. With
+  /// head.upgrade `ended` is true, and bytes may be sent once a 101 came.
   virtual StreamId send_request(const RequestHead& head, bool ended, StreamToken token) = 0;
   /// How many more streams can be opened now (HTTP/1.1: 0 or 1; HTTP/2: by SETTINGS and GOAWAY).
   virtual std::size_t capacity() const = 0;
   /// False: no further request will ever fit (Connection: close, GOAWAY, ids used up, broken).
   virtual bool is_reusable() const = 0;
+  /// While wants_input(): how many bytes are worth a read. What is beyond would only wait here.
+  virtual std::size_t input_room() const { return SIZE_MAX; }
   /// Whether the peer has said anything yet (HTTP/2: its SETTINGS; HTTP/1.1: always true).
   virtual bool is_ready() const = 0;
+  /// Whether the peer takes requests with head.upgrade (HTTP/2: RFC 8441; HTTP/1.1 answers each).
+  virtual bool takes_upgrades() const { return true; }
+  /// HTTP/2: asks the peer for a sign of life, which is any input.
+  virtual void ping() {}
 };
 
 }  // namespace gatehouse::proxy

@@ -150,6 +150,26 @@ TEST(Forwarding, TrustedClaimsAreKeptAndExtended) {
             "x-forwarded-for=1.1.1.1, 2.2.2.2, 3.3.3.3, 192.0.2.7\nvia=2.0 gatehouse\n");
 }
 
+TEST(Forwarding, ForwardedOfATrustedPeerIsExtended) {
+  RequestHead head;
+  head.fields = fields_of({{"forwarded", "for=1.1.1.1;host=a"}, {"forwarded", "for=\"[::1]\""}});
+  apply_forwarding(head, facts(true));
+  EXPECT_EQ(head.fields.find(Name::kForwarded),
+            "for=1.1.1.1;host=a, for=\"[::1]\", for=192.0.2.7;proto=https");
+  ForwardingFacts v6 = facts(true);
+  v6.peer_ip = "2001:db8::1";
+  apply_forwarding(head, v6);
+  EXPECT_TRUE(head.fields.find(Name::kForwarded)->ends_with(", for=\"[2001:db8::1]\";proto=https"));
+}
+
+TEST(Forwarding, NobodyIsBelievedWhatCertificateTheClientHas) {
+  RequestHead head;
+  head.fields =
+      fields_of({{"x-forwarded-client-cert", "Hash=00"}, {"x_forwarded-client_cert", "y"}});
+  apply_forwarding(head, facts(true));
+  EXPECT_EQ(text_of(head.fields).find("client"), std::string::npos);
+}
+
 TEST(Forwarding, TrustedPeerThatSaysNothingGetsTheSameFields) {
   RequestHead head;
   head.version = HttpVersion::kHttp10;

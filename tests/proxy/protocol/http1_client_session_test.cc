@@ -46,7 +46,6 @@ TEST_F(Http1Client, WritesHostFirstAndNoFieldsOfTheConnection) {
   head.fields.add(Name::kHost, "evil");
   head.fields.add(Name::kTransferEncoding, "chunked");
   head.te_trailers = true;
-  head.upgrade = "websocket";
   session->send_request(head, true, 7);
   EXPECT_EQ(produce_all(*session),
             "GET /p?q HTTP/1.1\r\nhost: a.example\r\naccept: */*\r\nte: trailers\r\n"
@@ -257,6 +256,26 @@ TEST_F(Http1Client, CreditStopsReadingUntilAcknowledged) {
   EXPECT_FALSE(other.wants_input());
   other.acknowledge(stream, 1);
   EXPECT_TRUE(other.wants_input());
+}
+
+TEST_F(Http1Client, CreditGrowsAsBytesAreTaken) {
+  limits.response_credit = 10;
+  limits.stream_buffer_high = 30;
+  Http1ClientSession other(limits, events);
+  const StreamId stream = other.send_request(request("GET"), true, 7);
+  produce_all(other);
+  other.feed("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n123456");
+  EXPECT_EQ(other.input_room(), 4u);
+  other.feed("7890");
+  EXPECT_FALSE(other.wants_input());
+  other.acknowledge(stream, 9);
+  EXPECT_EQ(other.input_room(), 9u) << "not before all of it was taken";
+  other.acknowledge(stream, 1);
+  EXPECT_EQ(other.input_room(), 20u);
+  other.feed(std::string(20, 'x'));
+  EXPECT_FALSE(other.wants_input());
+  other.acknowledge(stream, 20);
+  EXPECT_EQ(other.input_room(), 30u) << "no more than the bound";
 }
 
 TEST_F(Http1Client, ResetBeforeAnythingWentOutKeepsTheConnection) {

@@ -193,6 +193,8 @@ TEST(Http1Requests, LengthIsOneNumber) {
       {"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc", "ok"},
       {"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n", "ok"},
       {"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 003\r\n\r\nabc", "ok"},
+      {"POST / HTTP/1.1\r\nHost: a\r\nContent_Length: 3\r\n\r\n", "400 disguised_framing"},
+      {"POST / HTTP/1.1\r\nHost: a\r\nTRANSFER_ENCODING: chunked\r\n\r\n", "400 disguised_framing"},
       {"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nab", "more"},
       {"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9223372036854775807\r\n\r\nab", "more"},
       {"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9223372036854775808\r\n\r\n",
@@ -373,6 +375,28 @@ TEST(Http1Requests, Http10IsKeptAliveOnlyWhenAsked) {
             "request GET ||/ 1.0  [close]\nok");
 }
 
+TEST(Http1Requests, CloseWinsOnWhicheverLineItStands) {
+  const std::string begin = "GET / HTTP/1.1\r\nHost: a\r\nConnection: ";
+  for (const char* lines : {"close\r\nConnection: keep-alive", "keep-alive\r\nConnection: CLOSE",
+                            "close\r\nConnection: keep-alive, x", "x, close\r\nConnection: x",
+                            "close\r\nKeep-Alive: 5"})
+    EXPECT_EQ(transcript_of(begin + lines + "\r\n\r\n"), "request GET |a|/  [close]\nok") << lines;
+  EXPECT_EQ(transcript_of(begin + "Keep-Alive\r\nKeep-Alive: 5\r\n\r\n"), "request GET |a|/\nok");
+}
+
+TEST(Http1Requests, FieldNamesOfAnyLengthAreLowered) {
+  for (const std::size_t size : {1, 63, 64, 65, 200}) {
+    const std::string line = std::string(size, 'N') + ": v\r\n";
+    EXPECT_EQ(transcript_of("GET / HTTP/1.1\r\nHost: a\r\n" + line + "\r\n"),
+              "request GET |a|/\n  " + std::string(size, 'n') + ": v\nok");
+    for (const char* bad : {"N", "N ", "N("})
+      EXPECT_EQ(
+          verdict_of("GET / HTTP/1.1\r\nHost: a\r\n" + std::string(size, 'N') + bad + "\r\n\r\n"),
+          "400 bad_field_name")
+          << size << bad;
+  }
+}
+
 TEST(Http1Requests, ExpectationWithoutABodyIsNone) {
   EXPECT_EQ(transcript_of("GET / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n\r\n"),
             "request GET |a|/\nok");
@@ -381,7 +405,8 @@ TEST(Http1Requests, ExpectationWithoutABodyIsNone) {
 TEST(Http1Requests, TrailersAreCleanedAndGiven) {
   EXPECT_EQ(transcript_of("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
                           "5;x=y\r\nhello\r\n6\r\n world\r\n0\r\nX-Sum: 7\r\nCookie: a\r\n"
-                          "Authorization: b\r\nConnection: close\r\nX_Forwarded_For: c\r\n\r\n"),
+                          "Authorization: b\r\nConnection: close\r\nX_Forwarded_For: c\r\n"
+                          "Content_Length: 5\r\n\r\n"),
             "request POST |a|/  [body]\nbody hello world\nend\n  x-sum: 7\nok");
 }
 

@@ -144,6 +144,56 @@ TEST_F(Http1Server, Http10GetsNoChunksAndACloseWithoutALength) {
   EXPECT_TRUE(session->is_finished());
 }
 
+TEST_F(Http1Server, CutBodyWhoseEndIsTheConnectionsMustBreakOff) {
+  feed("GET / HTTP/1.0\r\n\r\n");
+  session->send_response(1, response(200), false);
+  session->send_body(1, "part");
+  EXPECT_TRUE(produced().ends_with("part"));
+  session->reset(1, Reset::kInternal);
+  produced();
+  EXPECT_TRUE(session->is_finished());
+  EXPECT_TRUE(session->must_break_off(true));
+}
+
+TEST_F(Http1Server, WholeBodyWhoseEndIsTheConnectionsBreaksOffOnlyWhenItWasNotWritten) {
+  feed("GET / HTTP/1.0\r\n\r\n");
+  session->send_response(1, response(200), false);
+  session->send_end(1, nullptr);
+  produced();
+  EXPECT_FALSE(session->must_break_off(true));
+  EXPECT_TRUE(session->must_break_off(false));
+}
+
+TEST_F(Http1Server, CutChunksSpeakForThemselves) {
+  feed(kGet);
+  session->send_response(1, response(200), false);
+  produced();
+  session->on_connection_lost();
+  EXPECT_FALSE(session->must_break_off(false));
+}
+
+TEST_F(Http1Server, ResponseIsTakenBackUntilSomeOfItWentOut) {
+  feed(kGet);
+  EXPECT_FALSE(session->take_back_response(1)) << "there is none";
+  session->send_response(1, response(200), false);
+  session->send_body(1, "part");
+  EXPECT_TRUE(session->take_back_response(1));
+  session->send_response(1, response(502, 0), true);
+  EXPECT_EQ(produced(),
+            "HTTP/1.1 502 Bad Gateway\r\n" + std::string(kDate) + "content-length: 0\r\n\r\n");
+  feed(kGet);
+  session->send_response(2, response(200), false);
+  produced();
+  EXPECT_FALSE(session->take_back_response(2));
+}
+
+TEST_F(Http1Server, TellsThatTrailersWereTooLarge) {
+  feed("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nx: " +
+       std::string(limits.trailer_bytes, 'x') + "\r\n\r\n");
+  EXPECT_TRUE(produced().starts_with("HTTP/1.1 431 "));
+  EXPECT_TRUE(events.log.ends_with("closed 101 overflow\n")) << events.log;
+}
+
 TEST_F(Http1Server, Http10IsKeptAliveWhenItAskedAndTheLengthIsKnown) {
   feed("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
   EXPECT_NE(answer("x").find("\r\nconnection: keep-alive\r\n"), std::string::npos);

@@ -78,11 +78,37 @@ TEST(Http2ClientSession, OpensNoWindowBeforeBytesAreTaken) {
   world.send(7);
   world.flush();
   world.feed(status(1, "200", false));
-  for (int i = 0; i < 16; ++i) world.feed(data(1, std::string(16384, 'x')));
+  for (int i = 0; i < 4; ++i) world.feed(data(1, std::string(16384, 'x')));
   EXPECT_EQ(world.seen.window_opened(1), 0u);
-  world.session.acknowledge(1, 256 * 1024);
+  world.session.acknowledge(1, 60 * 1024);
   world.flush();
-  EXPECT_EQ(world.seen.window_opened(1), 256u * 1024);
+  EXPECT_EQ(world.seen.window_opened(1), 60u * 1024);
+}
+
+TEST(Http2ClientSession, DoublesTheWindowOfAResponseThatIsTaken) {
+  ClientWorld world;
+  world.begin();
+  world.send(7);
+  world.flush();
+  world.feed(status(1, "200", false));
+  std::uint64_t taken = 0;
+  for (std::uint64_t window : {128u, 256u, 256u}) {
+    for (int i = 0; i < 8; ++i) {
+      world.feed(data(1, std::string(8192, 'x')));
+      world.session.acknowledge(1, 8192);
+      taken += 8192;
+    }
+    world.flush();
+    // Some of it may wait for half a window.
+    EXPECT_LE(65536 + world.seen.window_opened(1), taken + window * 1024);
+    EXPECT_GE(65536 + world.seen.window_opened(1), taken + window * 512);
+  }
+}
+
+TEST(Http2ClientSession, LetsNoStreamStopTheOthersOfItsConnection) {
+  ClientWorld world;
+  world.begin();
+  EXPECT_EQ(65535 + world.seen.window_opened(0), 0x7fffffffu);
 }
 
 TEST(Http2ClientSession, CountsCapacityByThePeersSettings) {

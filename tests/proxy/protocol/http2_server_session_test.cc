@@ -11,8 +11,8 @@ TEST(Http2ServerSession, OffersItsLimitsInSettings) {
   ServerWorld world;
   const SeenFrame& first = world.seen.frames.at(0);
   ASSERT_EQ(first.head.type, FrameType::kSettings);
-  EXPECT_EQ(first.payload,
-            setting(3, 100) + setting(4, 256 * 1024) + setting(6, 64 * 1024) + setting(9, 1));
+  EXPECT_EQ(first.payload, setting(3, 100) + setting(4, 256 * 1024) + setting(6, 64 * 1024) +
+                               setting(8, 1) + setting(9, 1));
   EXPECT_EQ(world.seen.window_opened(0), 1024u * 1024 - 65535);
 }
 
@@ -118,6 +118,55 @@ TEST(Http2ServerSession, SendsTrailersBehindAnEmptyBody) {
   EXPECT_EQ(world.seen.heads_of(1), ":status: 200\ngrpc-status: 5\n");
   EXPECT_TRUE(world.seen.has_ended(1));
   EXPECT_EQ(world.told("closed 1 none"), 1u);
+}
+
+TEST(Http2ServerSession, TakesAResponseBackUntilOutputWasMade) {
+  ServerWorld world;
+  world.begin();
+  world.feed(get(1));
+  EXPECT_FALSE(world.session.take_back_response(1)) << "there is none";
+  ResponseHead head;
+  head.status = 200;
+  world.session.send_response(1, head, false);
+  world.session.send_body(1, "part");
+  EXPECT_TRUE(world.session.take_back_response(1));
+  head.status = 502;
+  world.session.send_response(1, head, false);
+  world.session.send_body(1, "sorry");
+  world.session.send_end(1, nullptr);
+  world.flush();
+  EXPECT_EQ(world.seen.heads_of(1), ":status: 502\n");
+  EXPECT_EQ(world.seen.body_of(1), "sorry");
+  EXPECT_EQ(world.log.back(), "closed 1 none");
+  world.feed(get(3));
+  world.session.send_response(3, head, false);
+  world.flush();
+  EXPECT_FALSE(world.session.take_back_response(3));
+}
+
+TEST(Http2ServerSession, KeepsAWaitingHeadWhenItShrinks) {
+  ServerWorld world;
+  world.begin();
+  world.feed(get(1));
+  ResponseHead head;
+  head.status = 200;
+  world.session.send_response(1, head, true);
+  world.session.shrink();
+  world.flush();
+  EXPECT_EQ(world.seen.heads_of(1), ":status: 200\n");
+}
+
+TEST(Http2ServerSession, EndsAResponseInItsHeadWhenTheEndCameInTime) {
+  ServerWorld world;
+  world.begin();
+  world.feed(get(1));
+  ResponseHead head;
+  head.status = 200;
+  world.session.send_response(1, head, false);
+  world.session.send_end(1, nullptr);
+  world.flush();
+  EXPECT_EQ(world.seen.count(FrameType::kData), 0u);
+  EXPECT_TRUE(world.seen.has_ended(1));
 }
 
 TEST(Http2ServerSession, WritesNoContentLengthWith204) {
@@ -362,6 +411,20 @@ TEST(Http2ServerSession, IsMidHeadBetweenHeadersAndContinuation) {
   world.feed(frame(FrameType::kContinuation, kEndHeaders, 1, ""));
   EXPECT_FALSE(world.session.is_mid_head());
   EXPECT_EQ(world.told("request 1 GET https://a.example/ ended"), 1u);
+}
+
+TEST(Http2ServerSession, IsMidHeadBesideOpenStreamsButNotInsideTheirData) {
+  ServerWorld world;
+  world.begin();
+  world.feed(post(1));
+  EXPECT_FALSE(world.session.is_mid_head());
+  world.feed(data(1, "some bytes").substr(0, 12));
+  EXPECT_FALSE(world.session.is_mid_head()) << "a slow body is judged by its rate";
+  world.feed(data(1, "some bytes").substr(12));
+  const auto number = world.session.head_number();
+  world.feed(frame(FrameType::kHeaders, kEndStream, 3, header_block(get_fields())));
+  EXPECT_TRUE(world.session.is_mid_head());
+  EXPECT_GT(world.session.head_number(), number);
 }
 
 TEST(Http2ServerSession, RefusesABadPreface) {

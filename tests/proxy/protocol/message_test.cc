@@ -70,6 +70,23 @@ TEST(Fields, SetTakesAValueOutOfTheSameList) {
   EXPECT_EQ(fields.at(fields.size() - 1).name, "a");
 }
 
+TEST(Fields, CopiesAndMovesLeaveNothingBehind) {
+  Fields fields, other;
+  fields.add("a", "1");
+  other.add("b", std::string(1000, 'v'));
+  other = fields;
+  fields.set("a", "2");
+  EXPECT_EQ(other.find("a"), "1");
+  EXPECT_FALSE(other.find("b"));
+  Fields taken = std::move(other);
+  EXPECT_EQ(taken.find("a"), "1");
+  other = std::move(taken);
+  EXPECT_EQ(other.find("a"), "1");
+  EXPECT_EQ(taken.list_bytes(), 0u);  // NOLINT: what is moved from is empty.
+  taken.add("c", "3");
+  EXPECT_EQ(taken.at(0).name, "c");
+}
+
 TEST(Fields, RemoveByTextTakesAllOfThatNameOnly) {
   Fields fields;
   fields.add("x-a", "1");
@@ -97,6 +114,7 @@ TEST(Fields, NameLongerThan64KiBSurvives) {
 TEST(RequestHead, GrpcIsKnownByItsMediaType) {
   const auto is_grpc = [](std::string_view type) {
     RequestHead head;
+    head.version = HttpVersion::kHttp2;
     head.fields.add(Name::kContentType, type);
     return head.is_grpc();
   };
