@@ -40,8 +40,17 @@ class FakeServerSession final : public FakeSession<ServerSession> {
     said += "interim " + std::to_string(head.status) + "\n";
   }
   void send_response(StreamId, const ResponseHead& head, bool ended) override {
+    last_head = head;
     said += "response " + std::to_string(head.status) + (ended ? " whole\n" : "\n");
   }
+  bool take_back_response(StreamId) override {
+    if (is_response_out) return false;
+    said += "take back\n";
+    body.clear();
+    return true;
+  }
+  ResponseHead last_head;
+  bool is_response_out = true;  // produce() has given some of it out
   void drain() override {}
   void time_out_head() override {}
 };
@@ -49,13 +58,17 @@ class FakeServerSession final : public FakeSession<ServerSession> {
 class FakeClientSession final : public FakeSession<ClientSession> {
  public:
   StreamId send_request(const RequestHead& head, bool ended, StreamToken) override {
+    last_request = head;
     said += "request " + head.method + " " + head.path + (ended ? " whole\n" : "\n");
     return ++streams;
   }
   std::size_t capacity() const override { return 1; }
   bool is_reusable() const override { return true; }
   bool is_ready() const override { return true; }
+  bool takes_upgrades() const override { return upgrades; }
+  bool upgrades = true;
   StreamId streams = 0;
+  RequestHead last_request;
 };
 
 }  // namespace gatehouse::proxy

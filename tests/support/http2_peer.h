@@ -235,7 +235,9 @@ class ServerWorld : public ServerEvents {
   explicit ServerWorld(Limits with = {}) : limits(with) { flush(); }
 
   /// Preface and empty settings.
-  void begin() { feed(std::string(kPreface) + settings() + settings_ack()); }
+  void begin(std::string_view entries = {}) {
+    feed(std::string(kPreface) + settings(entries) + settings_ack());
+  }
   bool feed(std::string_view bytes) {
     const bool goes_on = session.feed(bytes);
     flush();

@@ -2,69 +2,12 @@
 
 #include <gtest/gtest.h>
 
-#include "tests/support/fake_clock.h"
-#include "tests/support/fake_sessions.h"
+#include "tests/support/exchange_world.h"
 
 namespace gatehouse::proxy {
 namespace {
 
 using namespace std::chrono_literals;
-
-/// One exchange between two sessions that write everything down.
-class ExchangeTest : public testing::Test, public ExchangeHost {
- protected:
-  ExchangeTest() { timers_.refresh(); }
-
-  // ExchangeHost
-  ServerSession* frontend_of(const Exchange&) override {
-    return has_frontend_ ? &client_ : nullptr;
-  }
-  ClientSession* backend_of(const Exchange& exchange) override {
-    return exchange.backend() ? &backend_ : nullptr;
-  }
-  bool retry(Exchange&) override {
-    ++retries_;
-    return true;
-  }
-  void leave_queue(Exchange&) override { ++left_queue_; }
-  void on_exchange_done(Exchange&) override { ++done_; }
-
-  void begin(std::string method, bool ended, std::string content_type = {}) {
-    RequestHead head;
-    head.method = std::move(method);
-    head.path = "/x";
-    if (!content_type.empty()) head.fields.add(Name::kContentType, content_type);
-    exchange_.assign_id(ExchangeId{1, 1});
-    exchange_.begin(FrontendId{2, 1}, 7, head, ended);
-  }
-  static ExchangeTimeouts timeouts() {
-    return {.response = 60s, .stall = 10s, .body_period = 5s, .body_rate = 500, .body_bytes = 0};
-  }
-  void forward(bool is_reused = false) {
-    exchange_.go_to_backend(timeouts());
-    exchange_.on_assigned(BackendId{3, 1}, backend_, is_reused);
-  }
-  void respond(int status, bool ended = false) {
-    ResponseHead head;
-    head.status = status;
-    exchange_.on_response(head, ended);
-  }
-  void advance(Duration by) {
-    for (Duration passed{}; passed < by; passed += 100ms) {
-      clock_.advance(100ms);
-      timers_.refresh();
-      timers_.fire_due();
-    }
-  }
-
-  FakeClock clock_;
-  TimerQueue timers_{clock_};
-  FakeServerSession client_;
-  FakeClientSession backend_;
-  bool has_frontend_ = true;
-  int retries_ = 0, left_queue_ = 0, done_ = 0;
-  Exchange exchange_{*this, timers_};
-};
 
 TEST_F(ExchangeTest, PassesAWholeExchangeFromEndToEnd) {
   begin("GET", true);
@@ -80,6 +23,33 @@ TEST_F(ExchangeTest, PassesAWholeExchangeFromEndToEnd) {
   EXPECT_EQ(exchange_.response_bytes(), 5u);
   EXPECT_FALSE(exchange_.flags().any());
   EXPECT_EQ(done_, 1);
+}
+
+TEST_F(ExchangeTest, TellsOnceHowAnAttemptEnded) {
+  const auto ends_of = [&](auto happens) {
+    attempt_ends_.clear();
+    begin("GET", true);
+    forward();
+    happens();
+    if (exchange_.phase() != Exchange::Phase::kDone) exchange_.on_closed(Reset::kNone);
+    exchange_.recycle();
+    return attempt_ends_;
+  };
+  using Ends = std::vector<AttemptEnd>;
+  EXPECT_EQ(ends_of([&] {
+              respond(503);
+              exchange_.on_response_end(nullptr);
+            }),
+            Ends{AttemptEnd::kAnswered});
+  EXPECT_EQ(ends_of([&] { exchange_.on_closed(Reset::kCancel); }), Ends{AttemptEnd::kCancelled});
+  EXPECT_EQ(ends_of([&] { advance(61s); }), Ends{AttemptEnd::kTimeout});
+  EXPECT_EQ(ends_of([&] { exchange_.on_failed({.reason = Reset::kProtocol}); }),
+            Ends{AttemptEnd::kMalformed});
+  EXPECT_EQ(ends_of([&] {
+              respond(200);
+              exchange_.on_failed({.reason = Reset::kConnectionLost});
+            }),
+            Ends{AttemptEnd::kLost});
 }
 
 TEST_F(ExchangeTest, KeepsTheBodyThatComesBeforeTheBackendStream) {
@@ -130,10 +100,20 @@ TEST_F(ExchangeTest, LeavesTheQueueWhenTheClientGoesBeforeAStream) {
 
 TEST_F(ExchangeTest, BlamesAClientThatBreaksTheProtocol) {
   begin("POST", false);
+  exchange_.request().version = HttpVersion::kHttp11;  // HTTP/2 resets instead.
   forward();
   exchange_.on_closed(Reset::kProtocol);
   EXPECT_TRUE(exchange_.flags().has(ResponseFlag::kDpe));
   EXPECT_EQ(exchange_.status(), 400);
+}
+
+TEST_F(ExchangeTest, KnowsTheStatusThatTooLargeTrailersGot) {
+  begin("POST", false);
+  exchange_.request().version = HttpVersion::kHttp11;  // HTTP/2 resets instead.
+  forward();
+  exchange_.on_closed(Reset::kOverflow);
+  EXPECT_TRUE(exchange_.flags().has(ResponseFlag::kDpe));
+  EXPECT_EQ(exchange_.status(), 431);
 }
 
 TEST_F(ExchangeTest, GivesUpAClientThatTakesNothingOfASilentKindOfStream) {
@@ -188,6 +168,19 @@ TEST_P(ExchangeFailureTest, CutsTheResponseAfterTheHead) {
   exchange_.on_failed({.reason = GetParam().reason, .detail = "why"});
   EXPECT_EQ(client_.said, "response 200\nreset internal\n");
   EXPECT_TRUE(exchange_.flags().has(GetParam().flag));
+}
+
+TEST_P(ExchangeFailureTest, IsA502AsLongAsTheHeadDidNotGoOut) {
+  client_.is_response_out = false;
+  begin("GET", true);
+  forward();
+  respond(200);
+  exchange_.on_response_body("part");
+  exchange_.on_failed({.reason = GetParam().reason, .detail = "why"});
+  EXPECT_EQ(client_.said, "response 200\ntake back\nresponse 502\nend\n");
+  EXPECT_EQ(client_.body, "Bad Gateway\n");
+  EXPECT_TRUE(exchange_.flags().has(GetParam().flag));
+  EXPECT_EQ(exchange_.status(), 502);
 }
 
 INSTANTIATE_TEST_SUITE_P(
