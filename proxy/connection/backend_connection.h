@@ -1,11 +1,17 @@
 #pragma once
 // A connection towards the mesh: connect, TLS, HTTP session, glued together. Belongs to one pool,
-// which hands out its streams; owned by the data plane's table. Its exchanges are named by their
+// which hands out its streams, or is a health check's (health_probe); owned by the data plane's
+// table. Its exchanges are named by their
 // tokens.
 //
-//   kConnecting --> kHandshake (TLS) --> kOpen --> retired
+//   kConnecting --> kHandshake (TLS) --> kSettings (HTTP/2) --> kOpen --> retired
+//
+// An HTTP/2 connection is open once the backend's SETTINGS say how many streams it takes, and
+// whether extended CONNECT: so no stream is sent that it would refuse. Its upkeep: a PING after
+// each silence, a maximum age.
 
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "daemon/net/address.h"
@@ -16,7 +22,7 @@
 
 namespace gatehouse::proxy {
 
-class BackendConnection final : public ClientEvents {
+class BackendConnection : public ClientEvents {
  public:
   struct Settings {
     BackendProtocol protocol = BackendProtocol::kAuto;
@@ -24,7 +30,10 @@ class BackendConnection final : public ClientEvents {
     std::string server_name;
     Duration connect_timeout{};  // for connect and TLS together
     Duration idle_timeout{};
-    std::string address;  // "ip:port", for the log
+    Backend::Http2 http2;
+    bool is_for_upgrade = false;  // TLS offers HTTP/1.1 alone
+    std::string address;          // "ip:port", for the log
+    std::string proxy_header;     // before all else; empty: none
   };
 
   BackendConnection(ConnectionHost& host, PoolId pool, int descriptor, Settings settings);
@@ -44,19 +53,33 @@ class BackendConnection final : public ClientEvents {
   PoolId pool() const { return pool_; }
   const std::string& address() const { return settings_.address; }
   ClientSession* session() const { return session_.get(); }
-  bool is_open() const { return phase_ == Phase::kOpen && !is_retired; }
+  /// Takes new streams, if the session has room for them.
+  bool is_open() const { return phase_ == Phase::kOpen && !is_retired && !is_draining_; }
   /// Whether a request was sent on it before.
   bool is_reused() const { return streams_opened_ > 0; }
+  bool is_for_upgrade() const { return settings_.is_for_upgrade; }
   /// Opens a stream for the exchange.
   void assign(Exchange& exchange);
+  /// Whose stream was opened last: over HTTP/1.1 the one that is open.
+  ExchangeId last_exchange() const { return last_exchange_; }
+  void prefetch_session() const;
 
   bool is_dirty = false;
   bool is_retired = false;
+  bool is_single = false;            // one stream at a time: nothing to gather for a write
   bool is_offered = false;           // in the pool's list of connections with capacity
   bool counts_as_connecting = true;  // the pool's bookkeeping
 
+ protected:
+  ConnectionHost& host() { return host_; }
+  bool is_tls() const { return settings_.tls != nullptr; }
+  // Whom it belongs to is told: the pool.
+  virtual void tell_connected();
+  virtual void tell_connect_failed(const std::string& reason);
+  virtual void tell_closed();
+
  private:
-  enum class Phase : std::uint8_t { kConnecting, kHandshake, kOpen };
+  enum class Phase : std::uint8_t { kConnecting, kHandshake, kSettings, kOpen };
 
   // ClientEvents
   void on_interim(StreamToken token, ResponseHead& head) override;
@@ -68,22 +91,24 @@ class BackendConnection final : public ClientEvents {
 
   void on_connected();
   void handshake();
-  void open_session(bool is_h2);
+  void begin_session(bool is_h2);
+  void open();
   void fail_connect(std::string_view detail);
   void read_some();
+  void tell_of_alert();
   void lose();
   void settle();
   void update_timer(bool moved);
   void on_timer();
+  void begin_upkeep();
+  void keep_up();
 
+  // What each request touches stands first.
   ConnectionHost& host_;
   PoolId pool_;
-  Settings settings_;
   BackendId id_;
-  Channel channel_;
-  SocketWatch watch_;
+  ExchangeId last_exchange_;
   std::unique_ptr<ClientSession> session_;
-  FlatBuffer out_;
   Phase phase_ = Phase::kConnecting;
   enum class Waiting : std::uint8_t {
     kNothing,
@@ -97,7 +122,14 @@ class BackendConnection final : public ClientEvents {
   bool has_read_paused_ = false;
   bool is_shrunk_ = false;  // in this idle time
   std::uint64_t streams_opened_ = 0;
+  SteadyTime last_input_{};
+  SocketWatch watch_;
+  FlatBuffer out_;
+  Channel channel_;
   Timer timer_;
+  Settings settings_;
+  std::optional<SteadyTime> drain_at_, ping_sent_;
+  Timer upkeep_timer_;  // only of HTTP/2, and only when asked for
 };
 
 }  // namespace gatehouse::proxy

@@ -14,15 +14,28 @@ Channel::~Channel() {
   if (descriptor_ >= 0) ::close(descriptor_);
 }
 
+bool Channel::send_first(std::string_view bytes) {
+  const ssize_t sent = ::send(descriptor_, bytes.data(), bytes.size(), MSG_NOSIGNAL);
+  if (sent < 0) errno_ = errno;
+  return sent == static_cast<ssize_t>(bytes.size());
+}
+
 bool Channel::start_tls(net::SslPtr ssl) {
   tls_.emplace(std::move(ssl));
   return tls_->attach(descriptor_);
 }
 
 Io Channel::read(char* to, std::size_t size, std::size_t& got) {
-  if (tls_) return tls_->read(to, size, got);
+  return tls_ ? tls_->read(to, size, got) : receive(to, size, 0, got);
+}
+
+Io Channel::peek(char* to, std::size_t size, std::size_t& got) {
+  return receive(to, size, MSG_PEEK, got);
+}
+
+Io Channel::receive(char* to, std::size_t size, int flags, std::size_t& got) {
   got = 0;
-  const ssize_t result = ::recv(descriptor_, to, size, 0);
+  const ssize_t result = ::recv(descriptor_, to, size, flags);
   if (result > 0) {
     got = static_cast<std::size_t>(result);
     return Io::kDone;
@@ -52,6 +65,12 @@ void Channel::end_output() {
   is_output_ended_ = true;
   if (tls_) tls_->close_notify();
   ::shutdown(descriptor_, SHUT_WR);
+}
+
+void Channel::break_off() {
+  is_output_ended_ = true;  // No close_notify either.
+  const linger at_once{.l_onoff = 1, .l_linger = 0};
+  ::setsockopt(descriptor_, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
 }
 
 std::string Channel::failure() const {

@@ -16,6 +16,8 @@ class Channel {
   Channel(const Channel&) = delete;
   Channel& operator=(const Channel&) = delete;
 
+  /// The first bytes on a connected socket, before start_tls(). False: it did not take them all.
+  bool send_first(std::string_view bytes);
   /// Puts TLS on the socket; the handshake follows.
   bool start_tls(net::SslPtr ssl);
   bool is_tls() const { return tls_.has_value(); }
@@ -24,17 +26,22 @@ class Channel {
   /// Without TLS: kDone at once.
   Io handshake() { return tls_ ? tls_->handshake() : Io::kDone; }
   Io read(char* to, std::size_t size, std::size_t& got);
+  /// Looks at what the socket has without taking it. Before start_tls() only.
+  Io peek(char* to, std::size_t size, std::size_t& got);
   Io write(FlatBuffer& from);
   /// There is more to read although the socket may not become readable again.
   bool has_pending() const { return tls_ && tls_->has_pending(); }
 
   /// Says goodbye: close_notify, then FIN; the peer's last bytes may still be read.
   void end_output();
+  /// The peer must not take the end for a goodbye: closing will reset the connection.
+  void break_off();
   int descriptor() const { return descriptor_; }
   /// For the log, after kFailed.
   std::string failure() const;
 
  private:
+  Io receive(char* to, std::size_t size, int flags, std::size_t& got);
   int descriptor_;
   int errno_ = 0;
   bool is_output_ended_ = false;

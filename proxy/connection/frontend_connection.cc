@@ -5,8 +5,12 @@
 #include <chrono>
 
 #include "daemon/base/log.h"
+#include "daemon/net/client_certificate.h"
+#include "proxy/connection/client_certificate_field.h"
 #include "proxy/protocol/http1_server_session.h"
 #include "proxy/protocol/http2_server_session.h"
+#include "proxy/protocol/proxy_protocol.h"
+#include "proxy/protocol/request_id.h"
 
 namespace gatehouse::proxy {
 
@@ -14,7 +18,7 @@ namespace {
 constexpr Duration kLingerTime = std::chrono::seconds(2);
 constexpr std::size_t kLingerBytes = 1024 * 1024;
 constexpr int kReadsPerTurn = 16;
-constexpr Duration kQuietTime = std::chrono::seconds(2);  // until an idle session is made small
+constexpr Duration kQuietTime = std::chrono::seconds(1);  // until an idle session is made small
 }  // namespace
 
 FrontendConnection::FrontendConnection(ConnectionHost& host, int descriptor, Facts facts)
@@ -25,16 +29,27 @@ FrontendConnection::FrontendConnection(ConnectionHost& host, int descriptor, Fac
 
 FrontendConnection::~FrontendConnection() = default;
 
-bool FrontendConnection::start(FrontendId id, std::uint8_t sink, const net::ServerTlsContext* tls) {
+bool FrontendConnection::start(FrontendId id, std::uint8_t sink) {
   id_ = id;
   if (!watch_.start(host_.poller(), channel_.descriptor(), sink, poll_token(id), true, false))
     return false;
-  if (!tls) {
+  if (!facts_.awaits_proxy_header) return begin();
+  phase_ = Phase::kProxyHeader;
+  wait_for(Waiting::kProxyHeader);
+  return true;
+}
+
+bool FrontendConnection::begin() {
+  if (!facts_.is_tls) {
     open_session(false);
     return true;
   }
-  auto ssl = tls->new_ssl();
+  phase_ = Phase::kHandshake;
+  // The address of the socket is the sender's, not what the client has connected to.
+  const bool is_told = facts_.awaits_proxy_header && !facts_.local.is_unix();
+  auto ssl = host_.server_tls().new_ssl(is_told ? facts_.local.ip().to_string() : std::string());
   if (!ssl || !channel_.start_tls(std::move(*ssl))) return false;
+  if (host_.allows_early_data()) channel_.tls()->accept_early_data();
   wait_for(Waiting::kHandshake);
   return true;
 }
@@ -49,45 +64,135 @@ const net::Credential* FrontendConnection::credential() const {
   return tls ? tls->credential() : nullptr;
 }
 
+const std::string& FrontendConnection::unique_id() {
+  if (!unique_id_)
+    unique_id_ = std::make_unique<const std::string>(make_request_id(host_.random()).view());
+  return *unique_id_;
+}
+
+bool FrontendConnection::meets(const net::ServerTlsPolicy* policy) const {
+  if (policy_ == policy) return true;
+  // A reload has made a new one, which may say the same.
+  return policy_ && policy && policy_->name() == policy->name();
+}
+
 // ---- events of the socket -------------------------------------------------------------------
 
 void FrontendConnection::on_ready(net::Ready ready) {
   if (is_retired) return;
   switch (phase_) {
+    case Phase::kProxyHeader: return read_proxy_header();
     case Phase::kHandshake: return handshake();
     case Phase::kLingering: return discard_input();
     case Phase::kOpen: break;
   }
   if (ready.writable) host_.mark_dirty(*this);
   if (!ready.readable && !ready.peer_closed) return;
+  if (is_early()) {
+    go_on_early();
+    if (is_retired || is_early()) return;
+  }
   if (!session_->wants_input() && ready.peer_closed) return lose();  // Reset while we don't read.
   read_some();
 }
 
-void FrontendConnection::handshake() {
-  switch (channel_.handshake()) {
-    case Io::kDone: break;
-    case Io::kWantRead: return watch_.want(true, false);
-    case Io::kWantWrite: return watch_.want(true, true);
-    case Io::kEof:
-    case Io::kFailed:
-      host_.metrics().handshake_failures.add();
-      log(Level::kDebug, "tls.handshake_failed")
-          .with("peer", facts_.peer_ip)
-          .with("sni", server_name())
-          .with("reason", channel_.failure());
-      host_.retire(*this);
-      return;
+/// Takes exactly the header off the socket: what follows is TLS's or HTTP's to read.
+void FrontendConnection::read_proxy_header() {
+  const std::span<char> scratch = host_.scratch().first(kProxyHeaderBytesMax);
+  std::size_t seen = 0;
+  const Io io = channel_.peek(scratch.data(), scratch.size(), seen);
+  if (io == Io::kWantRead) return;
+  if (io != Io::kDone) return refuse_proxy_header({});  // A check whether the port is open.
+  if (!proxy_header_) proxy_header_ = std::make_unique<std::string>();
+  const std::size_t before = proxy_header_->size();
+  proxy_header_->append(scratch.data(), seen);
+  const ProxyHeaderReading reading = proxy::read_proxy_header(*proxy_header_);
+  if (reading.state == ProxyHeaderReading::State::kMalformed)
+    return refuse_proxy_header("malformed");
+  const bool is_complete = reading.state == ProxyHeaderReading::State::kComplete;
+  (void)channel_.read(scratch.data(), is_complete ? reading.size - before : seen, seen);
+  if (!is_complete) return;
+  proxy_header_.reset();
+  if (reading.addresses) {
+    facts_.peer = reading.addresses->source;
+    facts_.local = reading.addresses->destination;
+    facts_.peer_ip = facts_.peer.is_unix() ? std::string("unix") : facts_.peer.ip().to_string();
   }
-  host_.metrics().handshakes.add();
+  if (!host_.admit(*this) || !begin()) host_.retire(*this);
+}
+
+void FrontendConnection::refuse_proxy_header(std::string_view reason) {
+  host_.metrics().proxy_header_failures.add();
+  if (!reason.empty())  // Only listed peers come here, so strangers cannot flood the log.
+    log(Level::kWarn, "proxy_protocol.refused").with("peer", facts_.peer_ip).with("reason", reason);
+  host_.retire(*this);
+}
+
+void FrontendConnection::handshake() {
+  const Io io = channel_.handshake();
+  const std::string* early = channel_.tls()->early_input();
+  const bool is_waiting = io == Io::kWantRead || io == Io::kWantWrite;
+  if (is_waiting && early && !early->empty()) return begin_early();
+  if (is_waiting) return watch_.want(true, io == Io::kWantWrite);
+  if (io != Io::kDone) {
+    host_.metrics().handshake_failures.add();
+    log(Level::kDebug, "tls.handshake_failed")
+        .with("peer", facts_.peer_ip)
+        .with("sni", server_name())
+        .with("reason", channel_.failure());
+    host_.retire(*this);
+    return;
+  }
   watch_.want(true, false);
+  on_handshake_done();
   const std::string_view protocol = channel_.tls()->alpn();
   if (protocol == "acme-tls/1") {  // RFC 8737 section 3: nothing is said after the handshake.
     phase_ = Phase::kLingering;
     return linger();
   }
   open_session(protocol == "h2");
+  if (early && !early->empty() && !session_->feed(*early)) is_ending_ = true;
+  channel_.tls()->end_early_data();
   if (channel_.has_pending()) read_some();
+}
+
+void FrontendConnection::on_handshake_done() {
+  host_.metrics().handshakes.add();
+  const TlsEngine& tls = *channel_.tls();
+  policy_ = tls.policy();
+  if (!policy_ || !policy_->asks_for_certificates()) return;
+  if (const auto shown = net::client_certificate_of(tls.native()))
+    client_certificate_ = std::make_unique<const std::string>(client_certificate_element(*shown));
+}
+
+/// Requests have come ahead of the handshake's end, which they may have to wait for.
+void FrontendConnection::begin_early() {
+  held_ = std::make_unique<std::vector<ExchangeId>>();
+  policy_ = channel_.tls()->policy();
+  open_session(channel_.tls()->alpn() == "h2");
+  go_on_early();
+}
+
+void FrontendConnection::go_on_early() {
+  std::string& early = *channel_.tls()->early_input();
+  const Io io = channel_.handshake();
+  if (io == Io::kFailed || io == Io::kEof) {
+    host_.metrics().handshake_failures.add();
+    return lose();
+  }
+  const auto held = io == Io::kDone ? std::move(held_) : nullptr;  // What follows need not wait.
+  // At most kEarlyDataBytesMax in all, whether the session wants input now or not.
+  if (!early.empty() && !is_ending_ && !session_->feed(early)) is_ending_ = true;
+  early.clear();
+  if (io == Io::kWantWrite) wants_write_ = true;
+  host_.mark_dirty(*this);
+  if (io != Io::kDone) return;
+  channel_.tls()->end_early_data();
+  waiting_ = Waiting::kNothing;
+  timer_.cancel();
+  on_handshake_done();
+  for (const ExchangeId id : *held)
+    if (Exchange* exchange = host_.find_exchange(id.packed())) host_.on_handshake_done(*exchange);
 }
 
 void FrontendConnection::open_session(bool is_h2) {
@@ -128,12 +233,16 @@ void FrontendConnection::read_some() {
 void FrontendConnection::on_end_of_input() {
   has_ended_input_ = true;
   session_->on_end_of_input();
+  if (session_->is_tunnel()) return host_.mark_dirty(*this);  // The backend may go on.
   lose();
 }
 
 void FrontendConnection::lose() {
   if (is_retired) return;
-  if (session_) session_->on_connection_lost();
+  if (session_) {
+    session_->on_connection_lost();
+    if (session_->must_break_off(out_.empty() && !wants_write_)) channel_.break_off();
+  }
   host_.retire(*this);
 }
 
@@ -141,8 +250,15 @@ void FrontendConnection::close() { lose(); }
 
 void FrontendConnection::drain() {
   if (is_retired || phase_ == Phase::kLingering) return;
-  if (phase_ == Phase::kHandshake) return host_.retire(*this);
+  if (!session_) return host_.retire(*this);
   session_->drain();
+  host_.mark_dirty(*this);
+}
+
+void FrontendConnection::shed() {
+  if (phase_ != Phase::kOpen) return host_.retire(*this);
+  session_->shed();
+  is_ending_ = true;
   host_.mark_dirty(*this);
 }
 
@@ -151,9 +267,10 @@ void FrontendConnection::drain() {
 void FrontendConnection::flush() {
   if (is_retired || phase_ != Phase::kOpen) return;
   bool more = true, moved = false;
+  out_.borrow();
   for (int round = 0; round < kRoundsPerTurn && more; ++round) {
     more = session_->produce(out_, kOutputBytes);
-    if (out_.empty()) break;
+    if (out_.empty() && !wants_write_) break;  // Else records may wait that hold the end of it.
     const std::size_t before = out_.size();
     const Io io = channel_.write(out_);
     moved = moved || io == Io::kDone || out_.size() < before;
@@ -161,9 +278,11 @@ void FrontendConnection::flush() {
     if (io == Io::kFailed || io == Io::kEof) return lose();
     if (io != Io::kDone) break;
   }
+  out_.keep_rest();
   const bool is_written = out_.empty() && !wants_write_;
-  if (is_written && !more && (is_ending_ || session_->is_finished())) return linger();
-  if (is_written) out_.release();
+  if (is_written && !more && (is_ending_ || session_->is_finished()) && !is_early())
+    return linger();
+  if (is_written && session_->has_ended_output()) channel_.end_output();
   if (is_written && more) host_.resume_later(*this);
   if (has_read_paused_ && session_->wants_input()) {
     if (channel_.has_pending())
@@ -171,7 +290,7 @@ void FrontendConnection::flush() {
     else
       has_read_paused_ = false;
   }
-  watch_.want(!is_ending_ && session_->wants_input(), wants_write_);
+  watch_.want(is_early() || (!is_ending_ && session_->wants_input()), wants_write_);
   update_waiting(moved);
 }
 
@@ -184,8 +303,11 @@ void FrontendConnection::resume() {
 /// Ends our side, then reads and drops what the peer still sends, so that the answer is not lost to
 /// a reset (RFC 9112 section 9.6).
 void FrontendConnection::linger() {
+  if (session_) {
+    session_->on_connection_lost();
+    if (session_->must_break_off(true)) return lose();
+  }
   phase_ = Phase::kLingering;
-  if (session_) session_->on_connection_lost();
   channel_.end_output();
   if (has_ended_input_) return host_.retire(*this);
   watch_.want(true, false);
@@ -207,23 +329,30 @@ void FrontendConnection::discard_input() {
 // ---- timers ---------------------------------------------------------------------------------
 
 void FrontendConnection::update_waiting(bool moved) {
+  if (is_early()) return;  // The handshake's time runs.
   if (wants_write_) {
     if (waiting_ != Waiting::kStall || moved) wait_for(Waiting::kStall);
-  } else if (session_->open_streams() > 0) {
-    wait_for(Waiting::kNothing);
   } else if (session_->is_mid_head()) {
     // The whole head has to come in this time: later bytes don't start it again.
-    if (waiting_ != Waiting::kHead) wait_for(Waiting::kHead);
+    const std::uint64_t head = session_->head_number();
+    if (waiting_ == Waiting::kHead && timed_head_ == head) return;
+    timed_head_ = head;
+    wait_for(Waiting::kHead);
+  } else if (session_->open_streams() > 0) {
+    wait_for(Waiting::kNothing);
   } else if (waiting_ != Waiting::kIdle && (waiting_ != Waiting::kHead || moved)) {
     wait_for(Waiting::kIdle);
   }
 }
 
 void FrontendConnection::wait_for(Waiting waiting) {
+  if (is_early() && waiting != Waiting::kLinger) return;
   waiting_ = waiting;
+  waits_since_ = host_.timers().now();
   Duration after{};
   switch (waiting) {
     case Waiting::kNothing: break;
+    case Waiting::kProxyHeader:
     case Waiting::kHandshake: after = host_.limits().handshake_timeout; break;
     case Waiting::kHead: after = host_.limits().header_timeout; break;
     case Waiting::kIdle:
@@ -245,10 +374,11 @@ void FrontendConnection::on_timer() {
   if (is_retired) return;
   switch (std::exchange(waiting_, Waiting::kNothing)) {
     case Waiting::kNothing: return;
+    case Waiting::kProxyHeader: return refuse_proxy_header("timeout");
     case Waiting::kHandshake:
       host_.metrics().handshake_failures.add();
-      host_.retire(*this);
-      return;
+      host_.note(Offence::kSlowHandshake, *this);
+      return lose();
     case Waiting::kHead:
       host_.metrics().header_timeouts.add();
       if (!session_->is_mid_head()) return wait_for(Waiting::kIdle);  // Nothing came at all.
@@ -264,7 +394,10 @@ void FrontendConnection::on_timer() {
       is_ending_ = true;
       host_.mark_dirty(*this);
       return;
-    case Waiting::kStall: host_.metrics().stalled.add(); return lose();
+    case Waiting::kStall:
+      host_.metrics().stalled.add();
+      host_.note(Offence::kSlowReader, *this);
+      return lose();
     case Waiting::kLinger: host_.retire(*this); return;
   }
 }

@@ -18,21 +18,37 @@ namespace {
 constexpr int kBacklog = 4096;
 constexpr int kAcceptsPerTurn = 64;
 constexpr Duration kRetryAccept = std::chrono::milliseconds(100);
+
+/// What sockets that accept for us have in common, before they are bound. Accepted ones inherit it.
+void set_options(int descriptor, int family) {
+  const int on = 1, off = 0;
+  ::setsockopt(descriptor, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+  ::setsockopt(descriptor, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  if (family == AF_INET6) ::setsockopt(descriptor, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off);
+}
+
+int listening_socket(int family) {
+  return ::socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+}
 }  // namespace
 
-Listener::Listener(net::Poller& poller, TimerQueue& timers, net::ListenAddress address, bool is_tls)
-    : poller_(poller), address_(std::move(address)), is_tls_(is_tls), retry_(timers, [this] {
+Listener::Listener(ListenerHost& host, net::Poller& poller, TimerQueue& timers,
+                   net::ListenAddress address, bool is_tls)
+    : host_(host),
+      poller_(poller),
+      address_(std::move(address)),
+      is_tls_(is_tls),
+      retry_(timers, [this] {
         is_out_of_descriptors_ = false;
         if (!is_paused_) watch(true);
       }) {}
 
 Listener::~Listener() { stop(); }
 
-Result<int> Listener::bind() const {
-  const net::SocketAddress& where = address_.address;
-  const int descriptor = ::socket(where.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-  if (descriptor < 0) return errno_error("listening on " + address_.text, errno);
-  const int on = 1, off = 0;
+Result<int> Listener::bind(const net::ListenAddress& address, bool shares_port) {
+  const net::SocketAddress& where = address.address;
+  const int descriptor = listening_socket(where.family());
+  if (descriptor < 0) return errno_error("listening on " + address.text, errno);
   if (where.is_unix()) {
     // A socket file that nobody listens on any more is in the way; anything else is not ours.
     struct stat facts {};
@@ -44,64 +60,81 @@ Result<int> Listener::bind() const {
       ::close(probe);
     }
   } else {
-    ::setsockopt(descriptor, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    ::setsockopt(descriptor, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);  // Inherited by accept.
-    if (where.family() == AF_INET6)
-      ::setsockopt(descriptor, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off);
+    set_options(descriptor, where.family());
   }
+  // Bound before the port is shared: a port that another process has is an error, also when that
+  // one shares it.
+  const int on = 1;
   if (::bind(descriptor, where.native(), where.native_size()) != 0 ||
+      (shares_port && !where.is_unix() &&
+       ::setsockopt(descriptor, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) != 0) ||
       ::listen(descriptor, kBacklog) != 0) {
-    const Error error = errno_error("listening on " + address_.text, errno);
+    const Error error = errno_error("listening on " + address.text, errno);
     ::close(descriptor);
     return error;
   }
   return descriptor;
 }
 
-Result<void> Listener::start(std::uint8_t sink, std::uint64_t token, int inherited,
-                             OnAccept on_accept) {
+int Listener::bind_beside(int descriptor) {
+  sockaddr_storage where{};
+  socklen_t size = sizeof where;
+  auto* const address = reinterpret_cast<sockaddr*>(&where);
+  if (::getsockname(descriptor, address, &size) != 0) return -1;
+  const int beside = listening_socket(where.ss_family);
+  if (beside < 0) return -1;
+  set_options(beside, where.ss_family);
+  const int on = 1;
+  if (::setsockopt(beside, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) == 0 &&
+      ::bind(beside, address, size) == 0 && ::listen(beside, kBacklog) == 0)
+    return beside;
+  ::close(beside);
+  return -1;
+}
+
+Result<void> Listener::start(std::uint8_t sink, std::uint64_t token, int descriptor) {
   sink_ = sink;
   token_ = token;
-  on_accept_ = std::move(on_accept);
-  if (inherited >= 0) {
-    descriptor_ = inherited;
-    ::fcntl(descriptor_, F_SETFL, ::fcntl(descriptor_, F_GETFL) | O_NONBLOCK);
-  } else {
-    auto bound = bind();
-    if (!bound) return bound.error();
-    descriptor_ = *bound;
-  }
+  descriptor_ = descriptor;
+  ::fcntl(descriptor_, F_SETFL, ::fcntl(descriptor_, F_GETFL) | O_NONBLOCK);  // systemd's may block
   reserve_ = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
-  return poller_.add(descriptor_, sink_, token_, net::Poller::Interest::kRead);
+  return poller_.add(descriptor_, sink_, token_, net::Poller::Interest::kNone);
 }
 
 void Listener::on_ready() {
   for (int accepts = 0; accepts < kAcceptsPerTurn && !is_paused_ && descriptor_ >= 0; ++accepts) {
+    if (!host_.reserve_place()) return;
     sockaddr_storage from{};
     socklen_t size = sizeof from;
     const int accepted = ::accept4(descriptor_, reinterpret_cast<sockaddr*>(&from), &size,
                                    SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (accepted >= 0) {
-      on_accept_(*this, accepted,
-                 net::SocketAddress::from_native(reinterpret_cast<sockaddr*>(&from), size));
+      host_.on_accept(*this, accepted,
+                      net::SocketAddress::from_native(reinterpret_cast<sockaddr*>(&from), size));
       continue;
     }
-    if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
-      // Take one visitor out of the queue, so that it learns at once; then wait a little.
-      log(Level::kWarn, "listener.out_of_descriptors").with("listen", address_.text);
-      if (reserve_ >= 0) {
-        ::close(reserve_);
-        const int refused = ::accept4(descriptor_, nullptr, nullptr, SOCK_CLOEXEC);
-        if (refused >= 0) ::close(refused);
-        reserve_ = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
-      }
-      is_out_of_descriptors_ = true;
-      watch(false);
-      retry_.arm(kRetryAccept);
-    }
-    if (errno == ECONNABORTED || errno == EINTR) continue;
+    const int error_number = errno;
+    host_.release_place();
+    if (error_number == ECONNABORTED || error_number == EINTR) continue;
+    if (error_number == EMFILE || error_number == ENFILE || error_number == ENOBUFS ||
+        error_number == ENOMEM)
+      on_out_of_descriptors();
     return;  // EAGAIN above all.
   }
+}
+
+/// Takes one visitor out of the queue, so that it learns at once; then waits a little.
+void Listener::on_out_of_descriptors() {
+  log(Level::kWarn, "listener.out_of_descriptors").with("listen", address_.text);
+  if (reserve_ >= 0) {
+    ::close(reserve_);
+    const int refused = ::accept4(descriptor_, nullptr, nullptr, SOCK_CLOEXEC);
+    if (refused >= 0) ::close(refused);
+    reserve_ = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
+  }
+  is_out_of_descriptors_ = true;
+  watch(false);
+  retry_.arm(kRetryAccept);
 }
 
 void Listener::watch(bool is_on) {

@@ -1,9 +1,7 @@
 #pragma once
-// A listening socket: bound here or inherited (systemd, or the previous configuration). Accepts in
-// batches, pauses at the connection limit and when descriptors run out, and never spins. Owns the
-// descriptor.
+// A listening socket, bound by bind() or inherited from systemd. Accepts in batches, pauses at the
+// connection limit and when descriptors run out, and never spins. Owns the descriptor.
 
-#include <functional>
 #include <string>
 
 #include "daemon/base/timer_queue.h"
@@ -12,18 +10,38 @@
 
 namespace gatehouse::proxy {
 
+class Listener;
+
+/// Whoever the connections are for.
+class ListenerHost {
+ public:
+  virtual ~ListenerHost() = default;
+  /// Before each accept. False: there are enough; pause us.
+  virtual bool reserve_place() = 0;
+  /// Nothing was accepted after all.
+  virtual void release_place() = 0;
+  /// A connection came in and has its place; the callee owns the descriptor.
+  virtual void on_accept(Listener& listener, int descriptor, const net::SocketAddress& peer) = 0;
+};
+
 class Listener {
  public:
-  /// A connection that came in; the callee owns the descriptor.
-  using OnAccept = std::function<void(Listener&, int descriptor, const net::SocketAddress& peer)>;
-
-  Listener(net::Poller& poller, TimerQueue& timers, net::ListenAddress address, bool is_tls);
+  /// The host outlives the listener.
+  Listener(ListenerHost& host, net::Poller& poller, TimerQueue& timers, net::ListenAddress address,
+           bool is_tls);
   ~Listener();
   Listener(const Listener&) = delete;
   Listener& operator=(const Listener&) = delete;
 
-  /// Binds, unless a listening descriptor is handed over, and begins to accept.
-  Result<void> start(std::uint8_t sink, std::uint64_t token, int inherited, OnAccept on_accept);
+  /// A listening socket for the address; the caller owns it. With `shares_port` bind_beside() may
+  /// follow; others are refused the port all the same.
+  static Result<int> bind(const net::ListenAddress& address, bool shares_port);
+  /// Another one at the same address, with a queue of its own: the kernel spreads connections over
+  /// them. -1: it cannot be had.
+  static int bind_beside(int descriptor);
+
+  /// Takes over a listening descriptor, also when this fails. Paused at first.
+  Result<void> start(std::uint8_t sink, std::uint64_t token, int descriptor);
   void on_ready();
   /// Stops and starts accepting; the socket keeps its queue.
   void pause();
@@ -37,9 +55,10 @@ class Listener {
   net::SocketAddress bound() const;
 
  private:
-  Result<int> bind() const;
+  void on_out_of_descriptors();
   void watch(bool is_on);
 
+  ListenerHost& host_;
   net::Poller& poller_;
   net::ListenAddress address_;
   bool is_tls_;
@@ -47,8 +66,7 @@ class Listener {
   int reserve_ = -1;  // given up for a moment to accept and close when descriptors run out
   std::uint8_t sink_ = 0;
   std::uint64_t token_ = 0;
-  bool is_paused_ = false, is_out_of_descriptors_ = false;
-  OnAccept on_accept_;
+  bool is_paused_ = true, is_out_of_descriptors_ = false;
   Timer retry_;
 };
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "daemon/net/client_certificate.h"
 #include "daemon/net/tls_bio.h"
 #include "daemon/net/tls_context.h"
 
@@ -22,15 +23,34 @@ Io TlsEngine::outcome(int result) {
     case SSL_ERROR_ZERO_RETURN: return Io::kEof;
     default: break;
   }
+  has_alert_ = ERR_GET_REASON(ERR_peek_error()) > SSL_AD_REASON_OFFSET;
   failure_ = ERR_peek_error() ? net::openssl_error("tls").message : "tls: closed by the peer";
+  if (const std::string reason = net::verify_failure(ssl_.get()); !reason.empty())
+    failure_.append(": ").append(reason);
   ERR_clear_error();
   return Io::kFailed;
 }
 
+/// kDone: no more of it comes.
+Io TlsEngine::read_early_data() {
+  char block[4096];
+  for (;;) {
+    std::size_t got = 0;
+    switch (SSL_read_early_data(ssl_.get(), block, sizeof block, &got)) {
+      case SSL_READ_EARLY_DATA_SUCCESS: early_input_->append(block, got); break;
+      case SSL_READ_EARLY_DATA_FINISH: has_read_early_data_ = true; return Io::kDone;
+      default: return outcome(0);
+    }
+  }
+}
+
 Io TlsEngine::handshake() {
   ERR_clear_error();
-  const int result = SSL_do_handshake(ssl_.get());
-  Io io = result == 1 ? Io::kDone : outcome(result);
+  Io io = early_input_ && !has_read_early_data_ ? read_early_data() : Io::kDone;
+  if (io == Io::kDone) {
+    const int result = SSL_do_handshake(ssl_.get());
+    if (result != 1) io = outcome(result);
+  }
   // The records of this flight, an alert included, are in the gathering BIO: send them.
   switch (net::flush_records(ssl_.get())) {
     case net::FlushState::kDone: break;
@@ -41,7 +61,7 @@ Io TlsEngine::handshake() {
       if (io != Io::kFailed) failure_ = "tls: closed by the peer";
       return Io::kFailed;
   }
-  is_open_ = is_open_ || result == 1;
+  is_open_ = is_open_ || io == Io::kDone;
   return io;
 }
 
@@ -52,7 +72,25 @@ Io TlsEngine::read(char* to, std::size_t size, std::size_t& got) {
   return outcome(result);
 }
 
+/// Amid the handshake: a record at a time, for the buffer that OpenSSL then keeps before the socket
+/// does not bear a socket that takes nothing.
+Io TlsEngine::write_early(FlatBuffer& from) {
+  for (;;) {
+    switch (net::flush_records(ssl_.get())) {
+      case net::FlushState::kDone: break;
+      case net::FlushState::kWouldBlock: return Io::kWantWrite;
+      case net::FlushState::kFailed: failure_ = "tls: closed by the peer"; return Io::kFailed;
+    }
+    if (from.empty()) return Io::kDone;
+    std::size_t written = 0;
+    const std::size_t size = std::min(kRecordBytes, from.size());
+    if (SSL_write_early_data(ssl_.get(), from.data(), size, &written) != 1) return outcome(0);
+    from.consume(written);
+  }
+}
+
 Io TlsEngine::write(FlatBuffer& from) {
+  if (!is_open_) return write_early(from);
   while (!from.empty()) {
     const std::size_t size = repeat_ ? repeat_ : std::min(kRecordBytes, from.size());
     std::size_t written = 0;
@@ -91,6 +129,10 @@ std::string_view TlsEngine::alpn() const {
 std::string_view TlsEngine::server_name() const {
   const char* name = SSL_get_servername(ssl_.get(), TLSEXT_NAMETYPE_host_name);
   return name ? std::string_view(name) : std::string_view();
+}
+
+const net::ServerTlsPolicy* TlsEngine::policy() const {
+  return net::ServerTlsContext::policy_of(ssl_.get());
 }
 
 const net::Credential* TlsEngine::credential() const {

@@ -3,11 +3,14 @@
 // that a turn ends in one send(2). Nothing here waits: each call says what it would wait for.
 // Owns the SSL, not the descriptor.
 
+#include <memory>
+#include <string>
 #include <string_view>
 
 #include "daemon/base/flat_buffer.h"
 #include "daemon/net/certificate.h"
 #include "daemon/net/openssl.h"
+#include "daemon/net/server_tls_policy.h"
 
 namespace gatehouse::proxy {
 
@@ -27,7 +30,13 @@ class TlsEngine {
 
   /// Puts the engine on the socket. Once, before anything else.
   bool attach(int descriptor);
+  /// Server role, before the handshake: takes what the client sends ahead of its end.
+  void accept_early_data() { early_input_ = std::make_unique<std::string>(); }
+  /// With early data it goes on while early_input() comes and write() works already.
   Io handshake();
+  /// What came so far, for the caller to take; null: none can come (any more).
+  std::string* early_input() { return early_input_.get(); }
+  void end_early_data() { early_input_.reset(); }
   /// Reads at most one record's worth (or up to `size`) into `to`; `got` says how much.
   Io read(char* to, std::size_t size, std::size_t& got);
   /// True: read() will give more without the socket becoming readable.
@@ -41,16 +50,25 @@ class TlsEngine {
   std::string_view server_name() const;  // as the client asked; empty without SNI
   /// Server role: the credential chosen for this connection, null before the ClientHello.
   const net::Credential* credential() const;
+  /// Server role: what the name asked for beyond the listener's settings; may be null.
+  const net::ServerTlsPolicy* policy() const;
   /// Why the last operation failed, from OpenSSL's queue; for the log.
   const std::string& failure() const { return failure_; }
+  /// The peer ended it with an alert, which failure() names.
+  bool has_alert() const { return has_alert_; }
   SSL* native() const { return ssl_.get(); }
 
  private:
   Io outcome(int result);
+  Io read_early_data();
+  Io write_early(FlatBuffer& from);
   net::SslPtr ssl_;
   std::size_t repeat_ = 0;  // length of an SSL_write that must be repeated as it was
   bool is_open_ = false;
+  bool has_read_early_data_ = false;  // all of it
+  bool has_alert_ = false;
   std::string failure_;
+  std::unique_ptr<std::string> early_input_;
 };
 
 }  // namespace gatehouse::proxy
