@@ -15,16 +15,20 @@
 
 namespace gatehouse::proxy {
 
-AccessLog::AccessLog(AccessLogFormat format, std::string path, TimerQueue& timers, Metrics& metrics)
+AccessLog::AccessLog(AccessLogFormat format, std::string path, TimerQueue& timers, Metrics& metrics,
+                     Pass pass)
     : format_(format),
       path_(std::move(path)),
+      pass_(std::move(pass)),
       dropped_(metrics.counter("gatehouse_access_log_dropped_lines_total",
                                "Access log lines that their sink did not take in time.")),
       timer_(timers, [this] { flush(); }) {}
 
 Result<std::unique_ptr<AccessLog>> AccessLog::open(AccessLogFormat format, std::string path,
-                                                   TimerQueue& timers, Metrics& metrics) {
-  std::unique_ptr<AccessLog> log(new AccessLog(format, std::move(path), timers, metrics));
+                                                   TimerQueue& timers, Metrics& metrics,
+                                                   Pass pass) {
+  std::unique_ptr<AccessLog> log(
+      new AccessLog(format, std::move(path), timers, metrics, std::move(pass)));
   if (log->is_on())
     if (auto opened = log->open_sink(); !opened) return std::move(opened).error();
   return log;
@@ -79,8 +83,20 @@ void AccessLog::append(const AccessRecord& record) {
     timer_.arm(kDelayMax);  // so that no line waits longer
 }
 
+void AccessLog::write(std::string_view lines) {
+  if (!is_on()) return;
+  if (waiting_bytes() >= kWaitingBytesMax)
+    return dropped_.add(static_cast<std::uint64_t>(std::count(lines.begin(), lines.end(), '\n')));
+  waiting_ += lines;
+  if (!is_stuck_) flush();
+}
+
 void AccessLog::flush() {
   timer_.cancel();
+  if (pass_ && sink_ != Sink::kFile) {
+    if (!waiting_.empty()) pass_(std::exchange(waiting_, {}));
+    return;
+  }
   std::size_t written = 0;
   while (written < waiting_.size()) {
     const ssize_t took = write_some(std::string_view(waiting_).substr(written));

@@ -2,12 +2,15 @@
 // Where access log lines go: a file, standard output or standard error. Lines are collected and
 // written together: when 64 KiB are ready, or half a second after the first. The loop is never held
 // up: a pipe or socket gets what it takes at once, and lines that find 1 MiB of others still
-// waiting are dropped and counted. One per loop; several may append to the same file.
+// waiting are dropped and counted. One per loop: all append to the same file, but to a pipe or
+// socket, which takes long lines in pieces, only the first loop's writes, and the others pass their
+// lines on to it.
 
 #include <sys/types.h>
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -26,16 +29,22 @@ class AccessLog {
   static constexpr std::size_t kWaitingBytesMax = 1024 * 1024;
   static constexpr Duration kDelayMax = std::chrono::milliseconds(500);
 
+  /// Takes whole lines instead of a sink that is no file.
+  using Pass = std::function<void(std::string lines)>;
+
   /// `path` is "stdout", "stderr" or a file, which is created 0640 and appended to. `timers` and
   /// `metrics` outlive the log. With kOff nothing is opened.
   static Result<std::unique_ptr<AccessLog>> open(AccessLogFormat format, std::string path,
-                                                 TimerQueue& timers, Metrics& metrics);
+                                                 TimerQueue& timers, Metrics& metrics,
+                                                 Pass pass = nullptr);
   ~AccessLog();  // writes what the sink takes
   AccessLog(const AccessLog&) = delete;
   AccessLog& operator=(const AccessLog&) = delete;
 
   bool is_on() const { return format_ != AccessLogFormat::kOff; }
   void append(const AccessRecord& record);
+  /// Whole lines that another log passed on: written at once, they have waited there.
+  void write(std::string_view lines);
   /// Writes what is waiting, as far as the sink takes it now.
   void flush();
   /// After a rotation: writes what is waiting to the old file, then opens the path anew. When that
@@ -47,7 +56,8 @@ class AccessLog {
  private:
   enum class Sink : std::uint8_t { kFile, kSocket, kPipe };
 
-  AccessLog(AccessLogFormat format, std::string path, TimerQueue& timers, Metrics& metrics);
+  AccessLog(AccessLogFormat format, std::string path, TimerQueue& timers, Metrics& metrics,
+            Pass pass);
   std::optional<int> standard_descriptor() const;
   Result<void> open_sink();
   void close_sink();
@@ -57,6 +67,7 @@ class AccessLog {
 
   const AccessLogFormat format_;
   const std::string path_;
+  const Pass pass_;
   Counter& dropped_;
   AccessLogLine line_;
   std::string waiting_;

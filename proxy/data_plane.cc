@@ -9,6 +9,7 @@
 #include <chrono>
 
 #include "daemon/base/log.h"
+#include "daemon/base/prefetch.h"
 #include "daemon/net/resolver.h"
 
 namespace gatehouse::proxy {
@@ -16,16 +17,27 @@ namespace gatehouse::proxy {
 struct DataPlane::FrontendSink final : net::ReadySink {
   explicit FrontendSink(DataPlane& owner) : plane(owner) {}
   void on_ready(std::uint64_t token, net::Ready ready) override {
-    if (auto* alive = plane.frontends_.find(from_poll_token<FrontendConnection>(token)))
-      alive->on_ready(ready);
+    auto* alive = plane.frontends_.find(from_poll_token<FrontendConnection>(token));
+    if (!alive) return;
+    alive->on_ready(ready);
+    plane.flush_singles();
   }
   DataPlane& plane;
 };
 struct DataPlane::BackendSink final : net::ReadySink {
   explicit BackendSink(DataPlane& owner) : plane(owner) {}
   void on_ready(std::uint64_t token, net::Ready ready) override {
-    if (auto* alive = plane.backends_.find(from_poll_token<BackendConnection>(token)))
-      alive->on_ready(ready);
+    auto* alive = plane.backends_.find(from_poll_token<BackendConnection>(token));
+    if (!alive) return;
+    alive->on_ready(ready);
+    plane.flush_singles();
+  }
+  void expect(std::uint64_t token, Distance distance) override {
+    const auto* soon = plane.backends_.find(from_poll_token<BackendConnection>(token));
+    if (!soon) return;
+    if (distance == Distance::kFar) return prefetch(soon);
+    soon->prefetch_session();
+    if (const auto* exchange = plane.exchanges_.find(soon->last_exchange())) prefetch(exchange);
   }
   DataPlane& plane;
 };
@@ -40,6 +52,7 @@ struct DataPlane::ListenerSink final : net::ReadySink {
 
 namespace {
 constexpr std::size_t kSpareExchanges = 1024;
+constexpr Duration kLookAtLoad = std::chrono::seconds(1);
 constexpr Duration kSecondGoaway = std::chrono::seconds(1);
 
 ConnectionMetrics make_connection_metrics(Metrics& metrics) {
@@ -54,12 +67,24 @@ ConnectionMetrics make_connection_metrics(Metrics& metrics) {
                       "Client connections closed because the client took nothing."),
       metrics.counter("gatehouse_header_timeouts_total",
                       "Client connections whose request head did not come in time."),
+      metrics.counter("gatehouse_proxy_header_failures_total",
+                      "Connections of listed peers without a good PROXY header."),
       metrics.counter("gatehouse_backend_connects_total", "Connections to backends begun."),
       metrics.counter("gatehouse_backend_connect_failures_total",
                       "Connections to backends that failed."),
-      metrics.counter("gatehouse_backend_retries_total",
-                      "Requests sent again because the backend had not processed them."),
+      metrics.counter("gatehouse_backend_overflows_total",
+                      "Requests refused because a backend had all that its limits allow."),
+      metrics.counter("gatehouse_backend_ejections_total",
+                      "Hosts of backends left out for a time because requests kept failing."),
+      metrics.counter("gatehouse_backend_health_check_failures_total",
+                      "Active checks of backends' hosts that failed."),
   };
+}
+
+bool is_in(const std::vector<net::Network>& networks, const net::SocketAddress& address) {
+  if (address.is_unix()) return false;
+  return std::any_of(networks.begin(), networks.end(),
+                     [&](const net::Network& network) { return network.contains(address.ip()); });
 }
 
 /// The address of the socket under an SSL, for handshakes without SNI.
@@ -75,11 +100,21 @@ std::string local_address_of(const SSL* ssl) {
 DataPlane::DataPlane(const DataPlaneTools& tools)
     : tools_(tools),
       connection_metrics_(make_connection_metrics(tools.metrics)),
+      offences_(tools.metrics, tools.loop.clock().steady_now()),
+      shed_connections_(
+          tools.metrics.counter("gatehouse_connections_shed_total",
+                                "Idle client connections closed because something ran short.")),
+      shed_requests_(tools.metrics.counter("gatehouse_requests_shed_total",
+                                           "Requests refused because something ran short.")),
+      overload_gauge_(tools.metrics.gauge(
+          "gatehouse_overload", "1 while connections or requests are shed, or none accepted.")),
+      load_timer_(tools.loop.timers(), [this] { look_at_load(); }),
       open_frontends_(tools.metrics.gauge("gatehouse_connections", "Client connections open now.")),
       durations_(
           tools.metrics.histogram("gatehouse_request_duration_seconds",
                                   "Time from the request's head to the response's end.",
                                   {.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60})),
+      retry_metrics_(tools.metrics),
       scratch_(std::make_unique_for_overwrite<char[]>(kScratchBytes)),
       frontend_sink_(std::make_unique<FrontendSink>(*this)),
       backend_sink_(std::make_unique<BackendSink>(*this)),
@@ -98,6 +133,7 @@ DataPlane::DataPlane(const DataPlaneTools& tools)
 }
 
 DataPlane::~DataPlane() {
+  clusters_.for_each([](ClusterId, Cluster& cluster) { cluster.stop_checks(); });
   // Connections tell their exchanges, which look for connections: take them apart in that order.
   frontends_.for_each([&](FrontendId, FrontendConnection& connection) { connection.close(); });
   backends_.for_each([&](BackendId, BackendConnection& connection) { connection.close(); });
@@ -106,131 +142,100 @@ DataPlane::~DataPlane() {
 
 // ---- snapshots ------------------------------------------------------------------------------
 
-Result<void> DataPlane::use(std::shared_ptr<const Router> router,
-                            const InheritedSockets& inherited) {
+Result<void> DataPlane::prepare(std::shared_ptr<const Router> router, SnapshotCommons& commons,
+                                const ListenSockets& sockets) {
+  abandon();
   const Options& options = router->options();
+  Prepared next;
+  auto listeners = take_sockets(options, sockets);
+  if (!listeners) return listeners.error();
+  next.listeners = std::move(*listeners);
+  next.server_tls = server_tls_;
   if (!server_tls_ || options.tls_profile != server_tls_profile_) {
     const auto profile = options.tls_profile == TlsProfile::kModern
                              ? net::TlsProfile::kModern
                              : net::TlsProfile::kIntermediate;
     auto context = net::ServerTlsContext::create(profile, chooser_, tickets_);
     if (!context) return std::move(context).error().in("tls");
-    server_tls_ = std::move(*context);
-    server_tls_profile_ = options.tls_profile;
+    next.server_tls = std::move(*context);
   }
   if (!access_log_ || options.access_log_format != access_log_format_ ||
       options.access_log_path != access_log_path_) {
+    AccessLog::Pass pass;
+    if (tools_.index != 0)
+      pass = [this](std::string lines) { tools_.neighbours.pass_log_lines(std::move(lines)); };
     auto log = AccessLog::open(options.access_log_format, options.access_log_path, timers(),
-                               tools_.metrics);
+                               tools_.metrics, std::move(pass));
     if (!log) return std::move(log).error().in("access log");
-    access_log_ = std::move(*log);
-    access_log_format_ = options.access_log_format;
-    access_log_path_ = options.access_log_path;
+    next.access_log = std::move(*log);
   }
-  auto view = make_view(router);
+  auto view = make_view(std::move(router), commons);
   if (!view) return view.error();
-  auto opened = open_listeners(options, inherited);
-  if (!opened) return opened.error();
-  view_ = std::move(*view);
-  limits_ = options.limits;
-  retire_unused_pools(*view_);
-  update_accepting();
+  next.view = std::move(*view);
+  prepared_ = std::move(next);
   return {};
+}
+
+void DataPlane::commit() {
+  check(prepared_.has_value(), "a snapshot is prepared before it is taken");
+  Prepared next = std::move(*prepared_);
+  prepared_.reset();
+  const LoopRef<View> before = std::exchange(view_, std::move(next.view));
+  chooser_.use(view_->router);
+  client_tls_.commit();
+  const Options& options = view_->router->options();
+  server_tls_ = std::move(next.server_tls);
+  server_tls_profile_ = options.tls_profile;
+  if (next.access_log) access_log_ = std::move(next.access_log);
+  access_log_format_ = options.access_log_format;
+  access_log_path_ = options.access_log_path;
+  limits_ = options.limits;
+  for (auto& listener : next.listeners) listeners_.push_back(std::move(listener));
+  const auto is_wanted = [&](const Listener& open) {
+    const auto& addresses = open.is_tls() ? options.https : options.http;
+    return std::any_of(addresses.begin(), addresses.end(), [&](const net::ListenAddress& address) {
+      return address.text == open.address().text;
+    });
+  };
+  for (auto& open : listeners_)
+    if (open && !is_wanted(*open)) open.reset();
+  take_clusters(before.get());
+  accept_again();
+}
+
+void DataPlane::abandon() {
+  if (prepared_) drop_clusters(*prepared_->view);
+  prepared_.reset();
+  client_tls_.abandon();
 }
 
 void DataPlane::use(std::shared_ptr<const CertificateTable> certificates) {
   chooser_.use(std::move(certificates));
 }
 
-Result<std::shared_ptr<net::ClientTlsContext>> DataPlane::client_tls(const Backend& backend) {
-  net::ClientTlsOptions options;
-  options.ca_file = backend.tls.ca_file;
-  options.offer_h2 = backend.protocol != BackendProtocol::kHttp1;
-  options.offer_http1 = backend.protocol != BackendProtocol::kHttp2;
-  const std::string key = options.ca_file + (options.offer_h2 ? "|h2" : "|") +
-                          (options.offer_http1 ? "|http/1.1" : "|");
-  if (const auto it = client_tls_.find(key); it != client_tls_.end()) return it->second;
-  auto context = net::ClientTlsContext::create(options);
-  if (!context) return std::move(context).error().in("backend " + backend.name);
-  return client_tls_[key] = std::move(*context);
+Result<std::vector<std::unique_ptr<Listener>>> DataPlane::take_sockets(
+    const Options& options, const ListenSockets& sockets) {
+  std::vector<std::unique_ptr<Listener>> listeners;
+  Result<void> started;
+  const auto take = [&](const net::ListenAddress& address, bool is_tls) {
+    const auto given = sockets.find(address.text);
+    if (given == sockets.end() || listens_on(address.text, is_tls)) return;
+    listeners.push_back(
+        std::make_unique<Listener>(*this, tools_.poller, timers(), address, is_tls));
+    auto result = listeners.back()->start(listener_sink_id_,
+                                          listeners_.size() + listeners.size() - 1, given->second);
+    if (!result) started = std::move(result);
+  };
+  for (const auto& address : options.https) take(address, true);
+  for (const auto& address : options.http) take(address, false);
+  if (!started) return started.error();
+  return listeners;
 }
 
-Result<LoopRef<DataPlane::View>> DataPlane::make_view(std::shared_ptr<const Router> router) {
-  LoopRef<View> view(new View);
-  view->router = std::move(router);
-  for (const Backend& backend : view->router->options().backends) {
-    Target target{&backend, Balancer(backend.endpoints.size()), {}};
-    for (const Endpoint& endpoint : backend.endpoints) {
-      const std::string key = BackendPool::key_of(backend, endpoint);
-      PoolId& id = pools_by_key_[key];
-      if (!pools_.find(id)) {
-        std::shared_ptr<net::ClientTlsContext> tls;
-        if (endpoint.is_tls) {
-          auto made = client_tls(backend);
-          if (!made) return made.error();
-          tls = std::move(*made);
-        }
-        id = pools_.insert(std::make_unique<BackendPool>(*this, backend, endpoint, std::move(tls)));
-        pools_.find(id)->start(id);
-      }
-      target.pools.push_back(id);
-    }
-    view->targets.push_back(std::move(target));
-  }
-  return view;
-}
-
-void DataPlane::retire_unused_pools(const View& view) {
-  std::vector<PoolId> used;
-  for (const Target& target : view.targets)
-    used.insert(used.end(), target.pools.begin(), target.pools.end());
-  const auto before = [](PoolId a, PoolId b) { return a.packed() < b.packed(); };
-  std::sort(used.begin(), used.end(), before);
-  std::erase_if(pools_by_key_, [&](const auto& entry) {
-    if (std::binary_search(used.begin(), used.end(), entry.second, before)) return false;
-    if (BackendPool* pool = pools_.find(entry.second)) {
-      pool->retire();
-      retiring_pools_.push_back(entry.second);
-    }
-    return true;
+bool DataPlane::listens_on(const std::string& address_text, bool is_tls) const {
+  return std::any_of(listeners_.begin(), listeners_.end(), [&](const auto& open) {
+    return open && open->is_tls() == is_tls && open->address().text == address_text;
   });
-}
-
-Result<void> DataPlane::open_listeners(const Options& options, const InheritedSockets& inherited) {
-  struct Wanted {
-    const net::ListenAddress* address;
-    bool is_tls;
-  };
-  std::vector<Wanted> wanted;
-  for (const auto& address : options.https) wanted.push_back({&address, true});
-  for (const auto& address : options.http) wanted.push_back({&address, false});
-  const auto is_same = [](const Listener& listener, const Wanted& want) {
-    return listener.is_tls() == want.is_tls && listener.address().text == want.address->text;
-  };
-  const std::size_t before = listeners_.size();
-  for (const Wanted& want : wanted) {
-    if (std::any_of(listeners_.begin(), listeners_.end(),
-                    [&](const auto& open) { return open && is_same(*open, want); }))
-      continue;
-    const auto given = inherited.find(want.address->text);
-    auto listener = std::make_unique<Listener>(tools_.poller, timers(), *want.address, want.is_tls);
-    auto started = listener->start(
-        listener_sink_id_, listeners_.size(), given == inherited.end() ? -1 : given->second,
-        [this](Listener& from, int descriptor, const net::SocketAddress& peer) {
-          on_accept(from, descriptor, peer);
-        });
-    if (!started) {
-      listeners_.resize(before);  // Those that were opened just now.
-      return started.error();
-    }
-    listeners_.push_back(std::move(listener));
-  }
-  for (auto& open : listeners_) {
-    if (open && std::none_of(wanted.begin(), wanted.end(),
-                             [&](const Wanted& want) { return is_same(*open, want); }))
-      open.reset();
-  }
-  return {};
 }
 
 std::vector<std::pair<std::string, bool>> DataPlane::listening() const {
@@ -244,61 +249,98 @@ Result<void> DataPlane::reopen_log() {
   return access_log_ ? access_log_->reopen() : Result<void>();
 }
 
+void DataPlane::write_log_lines(std::string_view lines) {
+  if (access_log_) access_log_->write(lines);
+}
+
 // ---- visitors -------------------------------------------------------------------------------
+
+bool DataPlane::reserve_place() {
+  const bool is_short = overload_.actions().stops_accepting && !is_draining_;
+  if (!is_short && tools_.neighbours.census().reserve(tools_.index, limits().connections))
+    return true;
+  if (!is_short)
+    count_sockets();  // Other loops have filled the house: our idle ones make room, too.
+  pause_accepting();
+  return false;
+}
+
+void DataPlane::pause_accepting() {
+  for (auto& listener : listeners_)
+    if (listener) listener->pause();
+}
+
+void DataPlane::accept_again() {
+  for (auto& listener : listeners_)
+    if (listener) listener->resume();
+}
 
 void DataPlane::on_accept(Listener& listener, int descriptor, const net::SocketAddress& peer) {
   connection_metrics_.accepted.add();
+  const Visitor visitor{descriptor, peer, listener.is_tls()};
+  const std::size_t home = tools_.neighbours.census().settle(tools_.index);
+  if (home == tools_.index)
+    welcome(visitor);
+  else
+    tools_.neighbours.hand_over(home, visitor);
+}
+
+void DataPlane::welcome(const Visitor& visitor) {
+  const int descriptor = visitor.descriptor;
+  const net::SocketAddress& peer = visitor.peer;
+  ConnectionCensus& census = tools_.neighbours.census();
+  if (is_draining_) {  // It was on its way here.
+    ::close(descriptor);
+    census.leave(tools_.index);
+    return;
+  }
   FrontendConnection::Facts facts;
   facts.peer = peer;
-  facts.is_tls = listener.is_tls();
+  facts.is_tls = visitor.is_tls;
   facts.peer_ip = peer.is_unix() ? std::string("unix") : peer.ip().to_string();
   sockaddr_storage where{};
   socklen_t size = sizeof where;
   if (::getsockname(descriptor, reinterpret_cast<sockaddr*>(&where), &size) == 0)
     facts.local = net::SocketAddress::from_native(reinterpret_cast<sockaddr*>(&where), size);
-  const Options& options = view_->router->options();
-  for (const net::Network& network : options.trusted_proxies)
-    facts.is_trusted = facts.is_trusted || (!peer.is_unix() && network.contains(peer.ip()));
-
-  const std::size_t per_source = options.limits.connections_per_source;
-  if (per_source != 0) {
-    const auto it = sources_.find(facts.peer_ip);
-    if (it != sources_.end() && it->second >= per_source) {
-      connection_metrics_.refused_by_limit.add();
-      ::close(descriptor);
-      return;
-    }
+  facts.awaits_proxy_header = is_in(view_->router->options().proxy_protocol_from, peer);
+  if (!facts.awaits_proxy_header && !admit(facts)) {
+    ::close(descriptor);
+    census.leave(tools_.index);
+    return;
   }
   if (!facts.local.is_unix()) {
     // Inherited from our own listeners; a socket that systemd opened may lack it.
     const int on = 1;
     ::setsockopt(descriptor, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
   }
-  ++sources_[facts.peer_ip];
   const FrontendId id =
       frontends_.insert(std::make_unique<FrontendConnection>(*this, descriptor, std::move(facts)));
   FrontendConnection& connection = *frontends_.find(id);
-  if (!connection.start(id, frontend_sink_id_, listener.is_tls() ? server_tls_.get() : nullptr))
-    retire(connection);
-  update_accepting();
+  if (!connection.start(id, frontend_sink_id_)) retire(connection);
+  count_sockets();
+  open_frontends_.set(static_cast<double>(frontends_.size()));
 }
 
-void DataPlane::update_accepting() {
-  open_frontends_.set(static_cast<double>(frontends_.size()));
-  const std::size_t most = limits().connections;
-  const bool is_full = most != 0 && frontends_.size() >= most;
-  for (auto& listener : listeners_) {
-    if (!listener) continue;
-    if (is_full)
-      listener->pause();
-    else
-      listener->resume();
+/// Judges a client by its address, which a PROXY header may have told.
+bool DataPlane::admit(FrontendConnection::Facts& facts) {
+  const Options& options = view_->router->options();
+  facts.is_trusted = is_in(options.trusted_proxies, facts.peer);
+  if (!tools_.neighbours.census().enter_source(facts.peer_ip,
+                                               options.limits.connections_per_source)) {
+    connection_metrics_.refused_by_limit.add();
+    offences_.note(Offence::kConnectionsPerSource, facts.peer_ip, timers().now());
+    return false;
   }
+  facts.is_counted = true;
+  return true;
 }
+
+bool DataPlane::admit(FrontendConnection& connection) { return admit(connection.facts()); }
 
 BackendConnection* DataPlane::adopt(std::unique_ptr<BackendConnection> connection) {
   const BackendId id = backends_.insert(std::move(connection));
   BackendConnection* adopted = backends_.find(id);
+  count_sockets();
   if (adopted->start(id, backend_sink_id_)) return adopted;
   backends_.erase(id);
   return nullptr;
@@ -310,7 +352,8 @@ void DataPlane::mark_dirty(FrontendConnection& connection) {
   if (!std::exchange(connection.is_dirty, true)) dirty_frontends_.push_back(connection.id());
 }
 void DataPlane::mark_dirty(BackendConnection& connection) {
-  if (!std::exchange(connection.is_dirty, true)) dirty_backends_.push_back(connection.id());
+  if (std::exchange(connection.is_dirty, true)) return;
+  (connection.is_single ? single_backends_ : dirty_backends_).push_back(connection.id());
 }
 void DataPlane::resume_later(FrontendConnection& connection) {
   later_frontends_.push_back(connection.id());
@@ -325,7 +368,27 @@ void DataPlane::retire(BackendConnection& connection) {
   if (!std::exchange(connection.is_retired, true)) retired_backends_.push_back(connection.id());
 }
 
+namespace {
+/// The list may grow meanwhile.
+template <class Id, class Table>
+void flush_all(std::vector<Id>& ids, const Table& table) {
+  for (std::size_t i = 0; i < ids.size(); ++i) {
+    auto* connection = table.find(ids[i]);
+    if (!connection) continue;
+    connection->is_dirty = false;
+    connection->flush();
+  }
+  ids.clear();
+}
+}  // namespace
+
+/// HTTP/1.1 has one stream on a connection, and waiting for the turn's end would gather nothing:
+/// what one event has brought for a backend leaves while all that it touched is in the cache. (For
+/// clients that costs more than it saves: their system calls then come between other events.)
+void DataPlane::flush_singles() { flush_all(single_backends_, backends_); }
+
 void DataPlane::end_turn() {
+  if (timers().now() - load_looked_at_ >= kLookAtLoad) look_at_load();
   // What was left over from an earlier turn comes first, once.
   std::vector<FrontendId> frontends;
   std::vector<BackendId> backends;
@@ -336,21 +399,11 @@ void DataPlane::end_turn() {
   for (const BackendId id : backends)
     if (auto* connection = backends_.find(id)) connection->resume();
   // Flushing one side returns credit to the other: go on until nobody has anything.
-  while (!dirty_frontends_.empty() || !dirty_backends_.empty()) {
-    for (std::size_t i = 0; i < dirty_backends_.size(); ++i) {
-      if (auto* connection = backends_.find(dirty_backends_[i])) {
-        connection->is_dirty = false;
-        connection->flush();
-      }
-    }
-    dirty_backends_.clear();
-    for (std::size_t i = 0; i < dirty_frontends_.size(); ++i) {
-      if (auto* connection = frontends_.find(dirty_frontends_[i])) {
-        connection->is_dirty = false;
-        connection->flush();
-      }
-    }
-    dirty_frontends_.clear();
+  // Backends first: what they found spoilt is told by their flush.
+  while (!dirty_frontends_.empty() || !dirty_backends_.empty() || !single_backends_.empty()) {
+    flush_singles();
+    flush_all(dirty_backends_, backends_);
+    flush_all(dirty_frontends_, frontends_);
   }
   reap();
   if (!later_frontends_.empty() || !later_backends_.empty()) tools_.loop.wake();
@@ -363,31 +416,30 @@ void DataPlane::reap() {
     for (const FrontendId id : frontends) {
       const auto connection = frontends_.erase(id);
       if (!connection) continue;
-      const auto source = sources_.find(connection->facts().peer_ip);
-      if (source != sources_.end() && --source->second == 0) sources_.erase(source);
+      if (const auto* session = connection->session())
+        if (const auto offence = session->offence()) note(*offence, *connection);
+      if (connection->facts().is_counted)
+        tools_.neighbours.census().leave_source(connection->facts().peer_ip);
+      tools_.neighbours.census().leave(tools_.index);
+      for (const ClusterId cluster : view_->naming_clients)
+        clusters_.find(cluster)->forget_client(id);
     }
     const auto backends = std::exchange(retired_backends_, {});
     for (const BackendId id : backends) backends_.erase(id);
     const auto exchanges = std::exchange(done_exchanges_, {});
-    for (const ExchangeId id : exchanges) {
-      auto exchange = exchanges_.erase(id);
+    for (std::size_t i = 0; i < exchanges.size(); ++i) {
+      constexpr std::size_t kAhead = 2;
+      if (i + kAhead < exchanges.size()) prefetch(exchanges_.find(exchanges[i + kAhead]));
+      auto exchange = exchanges_.erase(exchanges[i]);
       if (!exchange || spare_exchanges_.size() >= kSpareExchanges) continue;
       exchange->recycle();
       spare_exchanges_.push_back(std::move(exchange));
     }
   }
-  std::erase_if(retiring_pools_, [this](PoolId id) {
-    const BackendPool* pool = pools_.find(id);
-    if (pool && !pool->is_empty()) return false;
-    pools_.erase(id);
-    return true;
-  });
+  reap_backends();
   if (!had_frontends) return;
-  if (view_) update_accepting();
-  if (is_draining_ && frontends_.empty() && on_drained_) {
-    drain_timer_.cancel();
-    tools_.loop.post(std::exchange(on_drained_, nullptr));
-  }
+  open_frontends_.set(static_cast<double>(frontends_.size()));
+  if (is_draining_ && frontends_.empty() && on_drained_) end_drain();
 }
 
 // ---- drain ----------------------------------------------------------------------------------
@@ -397,13 +449,16 @@ void DataPlane::drain(std::function<void()> done) {
   on_drained_ = std::move(done);
   for (auto& listener : listeners_) listener.reset();
   frontends_.for_each([](FrontendId, FrontendConnection& connection) { connection.drain(); });
-  if (frontends_.empty()) {
-    tools_.loop.post(std::exchange(on_drained_, nullptr));
-    return;
-  }
+  if (frontends_.empty()) return end_drain();
   drain_step_ = 0;
   drain_timer_.arm(std::min(kSecondGoaway, limits().drain_timeout));
   tools_.loop.wake();
+}
+
+void DataPlane::end_drain() {
+  drain_timer_.cancel();
+  if (access_log_) access_log_->flush();  // While the first loop still takes lines.
+  tools_.loop.post(std::exchange(on_drained_, nullptr));
 }
 
 /// First the GOAWAY with the last stream id, a moment after the one that announced it; then the

@@ -3,13 +3,27 @@
 #include <chrono>
 
 #include "daemon/base/log.h"
+#include "daemon/base/prefetch.h"
 #include "proxy/data_plane.h"
+#include "proxy/protocol/grpc.h"
 #include "proxy/protocol/headers.h"
 #include "proxy/protocol/local_reply.h"
 #include "proxy/protocol/request_id.h"
+#include "proxy/protocol/upgrade.h"
+#include "proxy/routing/client_address.h"
 #include "proxy/routing/path.h"
 
 namespace gatehouse::proxy {
+
+namespace {
+/// RFC 8470 section 4: a request that comes before the handshake's end may be a repetition. Only
+/// what the route holds to be safe goes on, marked; all else waits.
+bool may_go_early(const Exchange& exchange, const Route& route) {
+  const RequestHead& request = exchange.request();
+  return route.allows_early_data && (request.method == "GET" || request.method == "HEAD") &&
+         exchange.has_request_ended() && request.upgrade.empty();
+}
+}  // namespace
 
 // ---- ConnectionHost -------------------------------------------------------------------------
 
@@ -20,6 +34,7 @@ Exchange& DataPlane::new_exchange() {
   } else {
     exchange = std::move(spare_exchanges_.back());
     spare_exchanges_.pop_back();
+    if (!spare_exchanges_.empty()) prefetch(spare_exchanges_.back().get());
   }
   Exchange& made = *exchange;
   made.assign_id(exchanges_.insert(std::move(exchange)));
@@ -43,6 +58,7 @@ StreamToken DataPlane::on_request(FrontendConnection& from, StreamId stream, Req
 void DataPlane::on_refused(FrontendConnection& from, const RequestHead& head, int status,
                            std::string_view detail) {
   count_response(status);
+  note_refusal(from, status);
   if (!access_log_->is_on()) return;
   AccessRecord record;
   record.start = clock().wall_now();
@@ -58,17 +74,6 @@ void DataPlane::on_refused(FrontendConnection& from, const RequestHead& head, in
   record.remote_address = remote;
   record.server_name = from.server_name();
   access_log_->append(record);
-}
-
-void DataPlane::on_connect_failed(Exchange& exchange, ResponseFlag flag, std::string_view detail) {
-  auto& target = static_cast<View*>(exchange.snapshot.get())->targets[exchange.target];
-  target.balancer.on_connect_failed(exchange.endpoint_index, timers().now());
-  if (++exchange.endpoints_failed < std::min<std::size_t>(target.pools.size(), 3))
-    return send_to_endpoint(exchange);
-  // The line names whom we could not reach, as Envoy's does.
-  if (const BackendPool* pool = pools_.find(target.pools[exchange.endpoint_index]))
-    exchange.endpoint = pool->text();
-  exchange.on_connect_failed(flag, 503, detail);
 }
 
 // ---- ExchangeHost ---------------------------------------------------------------------------
@@ -87,19 +92,19 @@ ClientSession* DataPlane::backend_of(const Exchange& exchange) {
   return connection->session();
 }
 
-bool DataPlane::retry(Exchange& exchange) {
-  connection_metrics_.backend_retries.add();
-  send_to_endpoint(exchange);
+bool DataPlane::on_response_head(Exchange& exchange, ResponseHead& head) {
+  if (drops_response(exchange, head)) return false;
+  edit_response(exchange, head);
+  if (exchange.wish.is_sticky) set_sticky_cookie(exchange, head);  // Whatever was edited.
   return true;
 }
 
-void DataPlane::leave_queue(Exchange& exchange) {
-  if (BackendPool* pool = pools_.find(exchange.pool)) pool->leave(exchange);
-}
-
 void DataPlane::on_exchange_done(Exchange& exchange) {
+  end_retry(exchange);
+  if (std::exchange(exchange.is_counted, false)) budget_of(exchange).end_request();
   count_response(exchange.status());
   durations_.observe(std::chrono::duration<double>(timers().now() - exchange.started()).count());
+  if (exchange.flags().any() || exchange.status() == 408) note_spoiled(exchange);
   if (access_log_->is_on()) log_exchange(exchange);
   done_exchanges_.push_back(exchange.id());
 }
@@ -112,6 +117,11 @@ void DataPlane::dispatch(Exchange& exchange, FrontendConnection& from) {
   ExchangeTimeouts timeouts;  // Our own answers have to be taken, too.
   timeouts.stall = limits().stall_timeout;
   exchange.set_timeouts(timeouts);
+  if (overload_.actions().refuses_requests) {
+    shed_requests_.add();
+    if (request.version != HttpVersion::kHttp2) from.session()->drain();  // "connection: close"
+    return exchange.reply(503, ResponseFlag::kOm, "overload");
+  }
   std::string normal;
   switch (normalise_path(request.path, normal)) {
     case PathForm::kNormal: break;
@@ -130,6 +140,14 @@ void DataPlane::dispatch(Exchange& exchange, FrontendConnection& from) {
   const Router& router = *view_->router;
   const CompiledVhost* vhost = router.vhost_for(request.authority);
   if (!vhost) return exchange.reply(404, ResponseFlag::kNr, "route_not_found");
+  if (facts.is_tls && !from.meets(vhost->tls_policy.get()))
+    return exchange.reply(421, ResponseFlag::kNone, "misdirected_request");
+  std::optional<net::IpAddress> client;
+  if (vhost->looks_at_client) {
+    client = client_address(facts.peer, request.fields, router.options().trusted_proxies);
+    if (!vhost->admits(client ? &*client : nullptr))
+      return exchange.reply(403, ResponseFlag::kNone, "rbac_access_denied");
+  }
   if (!facts.is_tls && vhost->options->http != PlainPolicy::kServe) {
     if (vhost->options->http == PlainPolicy::kRefuse)
       return exchange.reply(404, ResponseFlag::kNr, "plain_http_refused");
@@ -145,17 +163,20 @@ void DataPlane::dispatch(Exchange& exchange, FrontendConnection& from) {
   const RequestId fresh = make_request_id(tools_.random);
   forwarding.request_id = fresh.view();
   apply_forwarding(request, forwarding);
+  if (const auto shown = from.client_certificate(); !shown.empty())
+    request.fields.add("x-forwarded-client-cert", shown);
 
-  const CompiledRoute* route = vhost->find(path_of(request.path));
+  const CompiledRoute* route =
+      vhost->find({path_of(request.path), request, client ? &*client : nullptr});
   if (!route) return exchange.reply(404, ResponseFlag::kNr, "route_not_found");
   exchange.route = route;
-  act(exchange, *route);
+  act(exchange, *route, from);
 }
 
-/// DESIGN.md "HTTP-01": our own tokens, else a constant 404; never forwarded.
+/// DESIGN.md "HTTP-01": our own tokens (in a cluster: any), else a constant 404; never forwarded.
 bool DataPlane::answer_challenge(Exchange& exchange) {
   const RequestHead& request = exchange.request();
-  const auto answer = challenges_.http_answer(request.path);
+  const auto answer = challenges_.http_answer(request.authority, request.path);
   if (!answer || (request.method != "GET" && request.method != "HEAD")) {
     exchange.reply(404, ResponseFlag::kNone, "no_such_challenge");
     return true;
@@ -168,8 +189,8 @@ bool DataPlane::answer_challenge(Exchange& exchange) {
   head.fields.add(Name::kContentType, "application/octet-stream");
   head.content_length = answer->size();
   head.fields.add(Name::kContentLength, std::to_string(answer->size()));
-  const std::string body(*answer);
-  exchange.reply(head, body);
+  head.fields.add("x-content-type-options", "nosniff");
+  exchange.reply(head, *answer);
   return true;
 }
 
@@ -178,9 +199,9 @@ void DataPlane::redirect(Exchange& exchange, int status, std::string location) {
   exchange.reply(own.head, own.body);
 }
 
-void DataPlane::act(Exchange& exchange, const CompiledRoute& route) {
+void DataPlane::act(Exchange& exchange, const CompiledRoute& route, FrontendConnection& from) {
   const Route& options = *route.options;
-  if (options.redirect) return redirect(exchange, options.redirect->status, options.redirect->to);
+  if (options.redirect) return redirect(exchange, options.redirect->status, location_of(exchange));
   if (options.respond) {
     ResponseHead head;
     head.status = options.respond->status;
@@ -191,31 +212,41 @@ void DataPlane::act(Exchange& exchange, const CompiledRoute& route) {
     }
     return exchange.reply(head, options.respond->body);
   }
+  switch (settle_upgrade(exchange.request(), options.allows_upgrade, !exchange.has_request_ended(),
+                         tools_.random)) {
+    case UpgradeVerdict::kNone:
+    case UpgradeVerdict::kForward: break;
+    case UpgradeVerdict::kRefused:
+      return exchange.reply(403, ResponseFlag::kNone, "upgrade_failed");
+    case UpgradeVerdict::kHasBody:
+      return exchange.reply(400, ResponseFlag::kNone, "upgrade_with_body");
+  }
   exchange.target = route.choose_backend(tools_.random);
   const Backend& backend = *view_->targets[exchange.target].backend;
   const Limits& bounds = limits();
   const RequestHead& request = exchange.request();
-  if (bounds.body_bytes != 0 && request.content_length.value_or(0) > bounds.body_bytes)
+  const std::uint64_t body_bytes =
+      options.rules ? options.rules->body_bytes.value_or(bounds.body_bytes) : bounds.body_bytes;
+  if (body_bytes != 0 && request.content_length.value_or(0) > body_bytes)
     return exchange.reply(413, ResponseFlag::kNone, "request_payload_too_large");
+  read_wish(exchange, backend);  // By what the client sent.
+  edit_request(exchange);
   const bool is_grpc = request.is_grpc();  // Streams that may be silent for days.
   ExchangeTimeouts timeouts;
   timeouts.response = is_grpc ? Duration::zero() : backend.timeouts.response;
   timeouts.stall = bounds.stall_timeout;
   timeouts.body_period = bounds.header_timeout;
-  timeouts.body_rate = is_grpc ? 0 : bounds.body_rate;
-  timeouts.body_bytes = bounds.body_bytes;
+  const bool is_open_ended = is_grpc || !request.upgrade.empty();
+  timeouts.body_rate = is_open_ended ? 0 : bounds.body_rate;
+  timeouts.body_bytes = request.upgrade.empty() ? body_bytes : 0;
+  bound_attempts(exchange, timeouts);
+  exchange.awaits_handshake = from.is_early() && !may_go_early(exchange, options);
+  if (exchange.awaits_handshake)
+    from.hold(exchange.id());
+  else if (from.is_early())
+    exchange.request().fields.set("early-data", "1");
   exchange.go_to_backend(timeouts);
-  send_to_endpoint(exchange);
-}
-
-/// Chooses an endpoint for an exchange in kWaiting and hands it to the endpoint's pool.
-void DataPlane::send_to_endpoint(Exchange& exchange) {
-  auto& target = static_cast<View*>(exchange.snapshot.get())->targets[exchange.target];
-  const auto chosen = target.balancer.choose(timers().now());
-  BackendPool* pool = chosen ? pools_.find(target.pools[*chosen]) : nullptr;
-  if (!pool) return exchange.on_connect_failed(ResponseFlag::kUh, 503, "no_healthy_upstream");
-  exchange.endpoint_index = *chosen;
-  pool->acquire(exchange);
+  send_to_host(exchange);
 }
 
 // ---- what is written down -------------------------------------------------------------------
@@ -240,7 +271,8 @@ void DataPlane::log_exchange(const Exchange& exchange) {
   record.forwarded_for = request.fields.find(Name::kXForwardedFor).value_or(std::string_view());
   record.user_agent = request.fields.find(Name::kUserAgent).value_or(std::string_view());
   record.request_id = request.fields.find(Name::kXRequestId).value_or(std::string_view());
-  record.authority = request.authority;
+  record.authority =
+      exchange.original_authority.empty() ? request.authority : exchange.original_authority;
   record.endpoint = exchange.endpoint;
   std::string local, remote;
   if (access_log_format_ == AccessLogFormat::kJson) {

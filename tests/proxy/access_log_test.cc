@@ -11,6 +11,8 @@
 #include <fstream>
 #include <sstream>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "daemon/base/log.h"
 #include "tests/support/fake_clock.h"
@@ -120,6 +122,40 @@ TEST_F(AccessLogTest, WritesTheRestWhenItIsClosed) {
   append();
   log_.reset();
   EXPECT_EQ(lines(path_), 1u);
+}
+
+TEST_F(AccessLogTest, PassesLinesOnWhereOnlyTheFirstLogMayWrite) {
+  const int reader = open_fifo();
+  open();  // the first one's
+  std::vector<std::string> passed;
+  auto other =
+      AccessLog::open(AccessLogFormat::kEnvoy, path_.string(), timers_, metrics_,
+                      [&passed](std::string lines) { passed.push_back(std::move(lines)); });
+  ASSERT_TRUE(other) << other.error().message;
+  AccessRecord record;
+  (*other)->append(record);
+  (*other)->append(record);
+  EXPECT_TRUE(passed.empty());
+  advance(600ms);
+  ASSERT_EQ(passed.size(), 1u);  // together, and whole
+  EXPECT_EQ(std::count(passed[0].begin(), passed[0].end(), '\n'), 2);
+  char bytes[4096];
+  EXPECT_LT(::read(reader, bytes, sizeof bytes), 0);
+  log_->write(passed[0]);
+  EXPECT_EQ(::read(reader, bytes, sizeof bytes), static_cast<ssize_t>(passed[0].size()));
+  ::close(reader);
+}
+
+TEST_F(AccessLogTest, AppendsToAFileBesideOtherLogs) {
+  open();
+  auto other = AccessLog::open(AccessLogFormat::kEnvoy, path_.string(), timers_, metrics_,
+                               [](const std::string&) { FAIL() << "a file takes it itself"; });
+  ASSERT_TRUE(other) << other.error().message;
+  AccessRecord record;
+  (*other)->append(record);
+  append();
+  advance(600ms);
+  EXPECT_EQ(lines(path_), 2u);
 }
 
 TEST_F(AccessLogTest, AppendsToWhatIsThere) {
