@@ -13,7 +13,7 @@ namespace {
 struct AccountStoreTest : testing::Test {
   TestLoop loop;
   net::JobThread jobs = net::JobThread::inline_for_tests(loop);
-  std::unique_ptr<Database> database = std::move(*Database::open_in_memory());
+  std::unique_ptr<Database> database = *Database::open_in_memory();
   AccountStore store{*database, jobs};
 
   template <class T>
