@@ -35,6 +35,8 @@ class CertificateAuthority {
  public:
   virtual ~CertificateAuthority() = default;
   virtual const std::string& name() const = 0;
+  /// Issues by itself on each node, so that a cluster has nothing to share: the built-in CA.
+  virtual bool is_local() const { return false; }
 
   /// Gets a certificate for exactly these names, resuming an order that is in flight for it.
   /// On success the order in flight stays in the AccountStore: the keeper ends it together with

@@ -1,8 +1,9 @@
 #pragma once
 // The seam between acme, which makes challenge answers, and whoever serves them (the proxy's
-// ChallengeTable, joined by the roof). An answer is in place before the CA is told, and removed
+// ChallengeTables, joined by the roof). An answer is in place before the CA is told, and removed
 // when the authorization is over.
 
+#include <boost/asio/awaitable.hpp>
 #include <string>
 #include <string_view>
 
@@ -21,6 +22,8 @@ class ChallengeSink {
   /// For an address, SNI is its reverse-mapping name (RFC 8738 section 6); the caller gives that.
   virtual void put_tls_alpn(const std::string& server_name, net::CredentialPtr credential) = 0;
   virtual void remove_tls_alpn(const std::string& server_name) = 0;
+  /// Returns when whatever was put before is served, on every loop: then the CA may be told.
+  virtual boost::asio::awaitable<void> settled() = 0;
 };
 
 }  // namespace gatehouse::acme

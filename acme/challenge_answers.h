@@ -26,6 +26,8 @@ class ChallengeAnswers {
   // To be called before the CA is told.
   void put_http(const std::string& token, const std::string& key_authorization);
   void put_tls_alpn(const std::string& server_name, net::CredentialPtr credential);
+  /// To be awaited before the CA is told.
+  boost::asio::awaitable<void> settled() { return sink_.settled(); }
   void clear();
 
  private:

@@ -118,6 +118,9 @@ asio::awaitable<Call<net::HttpResponse>> Client::post_once(Post request) {
     }
     auto body = co_await signed_body(request, *nonce);
     if (!body) co_return failure_of(std::move(body).error().in(request.doing));
+    // At the last moment: a holder that was paused must find out here, not at the CA.
+    if (fleet_ && !fleet_->may_issue())
+      co_return failure_of(Error{Fault::kCancelled, fleet_->reason()});
     net::HttpRequest http;
     http.method = "POST";
     http.url = request.url;

@@ -10,6 +10,7 @@
 #include <string>
 
 #include "acme/attempt.h"
+#include "acme/fleet.h"
 #include "acme/jws.h"
 #include "acme/messages.h"
 #include "acme/transport.h"
@@ -44,10 +45,12 @@ struct Answer {
 class Client {
  public:
   /// All of them outlive the client.
-  Client(net::Loop& loop, net::JobThread& compute, Transport& transport, std::string directory_url)
+  Client(net::Loop& loop, net::JobThread& compute, Transport& transport, std::string directory_url,
+         const Fleet* fleet = nullptr)
       : loop_(loop),
         compute_(compute),
         transport_(transport),
+        fleet_(fleet),
         directory_url_(std::move(directory_url)) {}
 
   /// Cached for a day, or until something went wrong that a moved directory would explain.
@@ -79,6 +82,7 @@ class Client {
   net::Loop& loop_;
   net::JobThread& compute_;
   Transport& transport_;
+  const Fleet* const fleet_;  // null: this node is alone
   std::string directory_url_;
   std::optional<Directory> directory_;
   SteadyTime directory_read_at_{};

@@ -31,6 +31,7 @@ class InternalCa final : public CertificateAuthority {
       : parts_(parts), name_(std::move(name)), host_(std::move(host)) {}
 
   const std::string& name() const override { return name_; }
+  bool is_local() const override { return true; }
   boost::asio::awaitable<AttemptResult> issue(IssueTask task) override;
   /// kUnsupported: half of the lifetime is the rule here.
   boost::asio::awaitable<Result<AriAnswer>> renewal_info(std::string ari_id) override;

@@ -34,9 +34,9 @@ struct Issuer::State {
   State(Parts given, Ca wanted, Past past)
       : parts(given),
         ca(std::move(wanted)),
-        client(given.loop, given.compute, given.transport, ca.directory),
+        client(given.loop, given.compute, given.transport, ca.directory, given.fleet),
         registration(given.loop, given.compute, client, given.accounts, ca,
-                     std::move(past.former_accounts)),
+                     std::move(past.former_accounts), given.fleet),
         hosts(given.loop),
         choice(ca.challenges) {
     for (const auto& [name, facts] : past.renewal.facts) {
@@ -47,8 +47,8 @@ struct Issuer::State {
   }
 
   OrderRun::Shared shared() {
-    return {parts.loop,   parts.compute, parts.accounts, parts.challenges, ca, client,
-            registration, hosts,         choice};
+    return {parts.loop, parts.compute, parts.accounts, parts.challenges, ca,
+            client,     registration,  hosts,          choice,           parts.fleet};
   }
 
   Parts parts;

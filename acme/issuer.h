@@ -24,6 +24,10 @@
 //   16  download     CA     the chain is fetched and checked
 //   17  finish       store  the keeper: certificate kept and order ended in one transaction
 //
+// In a cluster the next holder knows what was shared: the account with 1 and 3, the order with 6.
+// Each step at the CA asks the Fleet first, and is not taken by a node that does not hold the
+// Lease.
+//
 // Resuming: with an order URL the CA is asked (step `fetch`) and the order goes on by its real
 // status, whatever we had noted; without one (killed around 5) a new order is placed with the same
 // key: at most one order too many. An order that the CA does not know any more is placed afresh.
@@ -34,6 +38,7 @@
 
 #include "acme/authority.h"
 #include "acme/challenge.h"
+#include "acme/fleet.h"
 #include "acme/options.h"
 #include "acme/transport.h"
 #include "daemon/net/job_thread.h"
@@ -52,6 +57,7 @@ class Issuer final : public CertificateAuthority {
     store::AccountStore& accounts;
     ChallengeSink& challenges;
     Transport& transport;
+    Fleet* fleet = nullptr;  // null: this node is alone
   };
   /// What the store knew at start.
   struct Past {

@@ -178,8 +178,13 @@ void Keeper::plan(Entry& entry) {
           std::max(entry.next.when,
                    now + std::chrono::duration_cast<WallTime::duration>(kIssuanceFloor - passed));
   }
+  // What another node does must not keep this one from writing down what it has.
+  if (entry.kept.unsaved && is_held_back(entry.next))
+    entry.next = Job{JobKind::kSave, entry.kept.save_at, "", "a shared certificate"};
   // Without an authority (an issuer that is not configured) there is nobody to ask.
-  const bool can_act = entry.next.kind == JobKind::kSave || authorities_.contains(entry.next.ca);
+  const bool can_act =
+      entry.next.kind == JobKind::kSave ||
+      (authorities_.contains(entry.next.ca) && !is_held_back(entry.next) && !is_awaited(entry));
   entry.timer.arm(can_act ? until(entry.next.when, now) : kRecheck);
 }
 
@@ -188,6 +193,7 @@ void Keeper::on_due(Entry& entry) {
   plan(entry);  // The wall clock decides, and it may have moved.
   if (entry.next.when > parts_.loop.clock().wall_now()) return;
   if (entry.next.kind != JobKind::kSave && !authorities_.contains(entry.next.ca)) return;
+  if (is_held_back(entry.next) || (entry.next.kind != JobKind::kSave && is_awaited(entry))) return;
   entry.timer.cancel();
   if (!entry.next.ca.empty() && running_[entry.next.ca] >= kJobsPerCa) {
     entry.is_queued = true;
@@ -230,6 +236,7 @@ void Keeper::end(Entry& entry) {
     entry.kept.facts.last_error.reset();
     entry.kept.resumes_order = false;
   }
+  if (entry.offered && !entry.is_dropped) take(entry, *std::exchange(entry.offered, std::nullopt));
   if (entry.is_dropped) {
     auto& kept = entry.kept;
     const std::string name = kept.wanted.name;
@@ -281,6 +288,16 @@ awaitable<Result<void>> Keeper::renew(std::string name) {
     if (job.when <= now) refused = {Fault::kNotFound, "no issuer of " + name + " is configured"};
     co_return refused;
   }
+  if (is_awaited(*entry)) {
+    kept.wants_now = false;
+    Error early{Fault::kConflict, "its Secrets are read first; that takes a minute at most"};
+    co_return early;
+  }
+  if (is_held_back(job)) {
+    kept.wants_now = false;
+    Error elsewhere{Fault::kConflict, parts_.fleet->reason()};
+    co_return elsewhere;
+  }
   Waiter waiter{boost::asio::steady_timer(parts_.loop.context(), SteadyTime::max()), {}};
   entry->waiters.push_back(&waiter);
   const std::string key = kept.wanted.name;
@@ -314,9 +331,25 @@ awaitable<void> Keeper::forget_stale_orders() {
   }
 }
 
+net::CredentialPtr Keeper::loaded(const std::string& name) const {
+  const auto found = loaded_.find(name);
+  return found == loaded_.end() ? nullptr : found->second.credential;
+}
+
+void Keeper::remember(net::CredentialPtr credential) {
+  const std::string name = credential->name;
+  loaded_.insert_or_assign(
+      name, store::LoadedCertificate{std::move(credential), "", parts_.loop.clock().wall_now()});
+}
+
 net::CredentialPtr Keeper::find(std::string_view name) const {
   const auto found = entries_.find(name);
   return found == entries_.end() ? nullptr : found->second->kept.current;
+}
+
+std::string Keeper::issuer_of(std::string_view name) const {
+  const auto found = entries_.find(name);
+  return found == entries_.end() ? "" : found->second->kept.current_ca;
 }
 
 }  // namespace gatehouse::acme

@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "acme/authority.h"
+#include "acme/fleet.h"
 #include "acme/kept_certificate.h"
 #include "acme/options.h"
 #include "daemon/base/clock.h"
@@ -76,6 +77,7 @@ class Keeper {
     Metrics& metrics;
     store::CertificateStore& certificates;
     store::AccountStore& orders;
+    const Fleet* fleet = nullptr;  // null: this node is alone
   };
   /// Called on the loop for each certificate to be served, at start and after each issuance. It
   /// may not call back into the keeper.
@@ -100,9 +102,31 @@ class Keeper {
   /// By the name of a certificate or any name that it covers.
   boost::asio::awaitable<Result<void>> renew(std::string name);
 
+  /// No order for these names as long as no valid certificate is there, before let_go(): another
+  /// place, where one may be found, is looked at first. What is valid is renewed as ever.
+  void await_restore(const std::set<std::string>& names);
+  void let_go(const std::string& name);
+
+  // In a cluster (keeper_fleet.cc).
+  /// This node may issue from now on, or may not: jobs at the CAs begin, or end where they are.
+  /// `left`: certificates whose orders another node has left behind, in the store by now.
+  void on_fleet_changed(const std::vector<std::string>& left = {});
+  /// A certificate that another node got; its credential has the certificate's name. Taken, served
+  /// and written down, unless what we have is as new or it is not what is wanted.
+  void offer(store::LoadedCertificate shared);
+  /// What this node could share: what is served, but for those that each node makes by itself.
+  std::vector<store::LoadedCertificate> shareable() const;
+
+  /// For a name that is not managed here: what the store had for it; null: nothing.
+  net::CredentialPtr loaded(const std::string& name) const;
+  /// What it is served with, to begin with should it be managed one day.
+  void remember(net::CredentialPtr credential);
+
   std::vector<CertificateStatus> status() const;
   /// What is served for that certificate; null: nothing yet.
   net::CredentialPtr find(std::string_view name) const;
+  /// The CA that issued it; empty: nothing is served, or nobody knows.
+  std::string issuer_of(std::string_view name) const;
 
  private:
   struct Waiter;
@@ -139,6 +163,13 @@ class Keeper {
   void show(const Entry& entry);
   void hide(const Entry& entry);
 
+  // keeper_fleet.cc
+  bool is_shared(const std::string& ca) const;
+  /// Another node does that.
+  bool is_held_back(const Job& job) const;
+  bool is_awaited(const Entry& entry) const;
+  void take(Entry& entry, store::LoadedCertificate shared);
+
   CertificateStatus status_of(const Entry& entry) const;
 
   const Parts parts_;
@@ -150,6 +181,7 @@ class Keeper {
   std::map<std::string, int> running_;                      // jobs per CA
   std::map<std::string, std::deque<std::string>> waiting_;  // per CA: names that are due
   std::list<RunningJob> jobs_;
+  std::set<std::string, std::less<>> awaited_;  // names that may come from somewhere else
 
   // Read by load(), for names that are configured now or later.
   std::map<std::string, store::LoadedCertificate> loaded_;

@@ -19,10 +19,11 @@ struct Keeper::Entry {
   KeptCertificate kept;
   Timer timer;
   Job next;
-  bool is_queued = false;                     // due, but its CA has enough to do
-  RunningJob* job = nullptr;                  // the one job of this name
-  bool is_dropped = false;                    // goes when its job has ended
-  std::optional<ManagedCertificate> changed;  // taken over when its job has ended
+  bool is_queued = false;                           // due, but its CA has enough to do
+  RunningJob* job = nullptr;                        // the one job of this name
+  bool is_dropped = false;                          // goes when its job has ended
+  std::optional<ManagedCertificate> changed;        // taken over when its job has ended
+  std::optional<store::LoadedCertificate> offered;  // taken when its job has ended
   std::string step, step_ca;
   WallTime step_since{};
   std::optional<SteadyTime> issued_steady;  // the floor, whatever the wall clock says

@@ -62,6 +62,8 @@ CertificateStatus Keeper::status_of(const Entry& entry) const {
   status.next_ca = issue.ca;
   status.next_reason = issue.reason;
   if (!authorities_.contains(issue.ca)) status.next_reason = "no issuer is configured for it";
+  if (is_held_back(issue)) status.next_reason = parts_.fleet->reason();
+  if (is_awaited(entry)) status.next_reason = "its Secrets are read first";
   status.failures = kept.facts.attempts;
   status.last_error = kept.facts.last_error;
   status.is_in_progress = entry.job && !entry.step.empty();

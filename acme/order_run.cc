@@ -342,6 +342,11 @@ asio::awaitable<Call<void>> OrderRun::keep(OrderStep step, std::string name) {
   auto saved = co_await shared_.accounts.save_order(row_);
   passage(name, "after");
   if (!saved) co_return failure_of(std::move(saved).error().in("keeping the order"));
+  // Its URL and key are all that another node needs to go on: the rest the CA knows.
+  if (shared_.fleet && step == OrderStep::kOrdered) {
+    auto shared = co_await shared_.fleet->share_order(row_);
+    if (!shared) co_return failure_of(std::move(shared).error().in("sharing the order"));
+  }
   co_return Call<void>();
 }
 
@@ -370,6 +375,13 @@ asio::awaitable<AttemptFailure> OrderRun::failed(AttemptFailure failure) {
       log(Level::kWarn, "acme.order_not_deleted")
           .with("name", row_.certificate)
           .with("error", deleted.error().message);
+    if (shared_.fleet) {
+      auto ended = co_await shared_.fleet->end_order(row_.certificate);
+      if (!ended)
+        log(Level::kWarn, "acme.order_not_deleted")
+            .with("name", row_.certificate)
+            .with("error", ended.error().message);
+    }
   }
   co_return failure;
 }

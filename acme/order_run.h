@@ -14,6 +14,7 @@
 #include "acme/challenge_answers.h"
 #include "acme/challenge_choice.h"
 #include "acme/client.h"
+#include "acme/fleet.h"
 #include "acme/name_locks.h"
 #include "acme/registration.h"
 #include "store/account_store.h"
@@ -33,6 +34,7 @@ class OrderRun {
     Registration& registration;
     NameLocks& hosts;
     ChallengeChoice& choice;
+    Fleet* fleet;  // null: this node is alone
   };
   /// `failures`: validations that failed in a row before this process began.
   OrderRun(Shared shared, IssueTask task, int failures);

@@ -96,6 +96,7 @@ asio::awaitable<Call<void>> OrderRun::put_answers(std::vector<Pending> pending) 
     if (!credential) co_return failure_of(std::move(credential).error());
     answers_.put_tls_alpn(*server_name, std::move(*credential));
   }
+  co_await answers_.settled();
   co_return co_await keep(OrderStep::kAnswersReady, "answers");
 }
 

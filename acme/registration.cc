@@ -1,5 +1,6 @@
 #include "acme/registration.h"
 
+#include <functional>
 #include <utility>
 
 #include "acme/messages.h"
@@ -24,21 +25,23 @@ AttemptFailure cancelled() {
 
 Registration::Registration(net::Loop& loop, net::JobThread& compute, Client& client,
                            store::AccountStore& accounts, const Ca& ca,
-                           std::vector<store::Account> former)
+                           std::vector<store::Account> former, Fleet* fleet)
     : loop_(loop),
       compute_(compute),
       client_(client),
       accounts_(accounts),
       ca_(ca),
       former_(std::move(former)),
-      lock_(loop) {}
+      lock_(loop),
+      fleet_(fleet) {}
 
 asio::awaitable<Call<Signer>> Registration::signer() {
-  if (signer_) co_return *signer_;
+  // In a cluster the account may have come from another node since: the store is asked each time.
+  if (signer_ && !fleet_) co_return *signer_;
   std::vector<std::string> name{"account"};
   const auto held = co_await lock_.hold(std::move(name));
   if (!held) co_return cancelled();
-  if (signer_) co_return *signer_;  // Another order was faster.
+  if (signer_ && !fleet_) co_return *signer_;  // Another order was faster.
   co_return co_await open();
 }
 
@@ -85,7 +88,9 @@ asio::awaitable<Call<store::Account>> Registration::find_or_make() {
         .with("ca", ca_.name)
         .with("error", adopted.error().error.message);
   }
-  auto job = [] { return AccountKey::generate(); };
+  std::function<Result<AccountKey>()> job = [pem = fleet_ ? fleet_->account_key() : ""] {
+    return pem.empty() ? AccountKey::generate() : AccountKey::from_pem(pem);
+  };
   auto key = co_await compute_.run(std::move(job));
   if (!key) co_return failure_of(std::move(key).error());
   auto pem = key->to_pem();
@@ -196,8 +201,11 @@ asio::awaitable<Call<void>> Registration::update_contact(Signer signer) {
 }
 
 asio::awaitable<Call<void>> Registration::keep(store::Account account) {
-  auto saved = co_await accounts_.save_account(std::move(account));
+  auto saved = co_await accounts_.save_account(account);
   if (!saved) co_return failure_of(std::move(saved).error().in("keeping the account"));
+  if (!fleet_) co_return Call<void>();
+  auto shared = co_await fleet_->share_account(std::move(account));
+  if (!shared) co_return failure_of(std::move(shared).error().in("sharing the account"));
   co_return Call<void>();
 }
 

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "acme/client.h"
+#include "acme/fleet.h"
 #include "acme/name_locks.h"
 #include "acme/options.h"
 #include "store/account_store.h"
@@ -23,7 +24,8 @@ class Registration {
   /// `former`: accounts of the same directory whose e-mail no CA of the configuration has any more;
   /// when ours does not exist yet, such an account is kept and its contact changed.
   Registration(net::Loop& loop, net::JobThread& compute, Client& client,
-               store::AccountStore& accounts, const Ca& ca, std::vector<store::Account> former);
+               store::AccountStore& accounts, const Ca& ca, std::vector<store::Account> former,
+               Fleet* fleet);
 
   /// The account, ready to sign.
   boost::asio::awaitable<Call<Signer>> signer();
@@ -50,6 +52,7 @@ class Registration {
   const Ca& ca_;
   std::vector<store::Account> former_;
   NameLocks lock_;
+  Fleet* const fleet_;  // null: this node is alone
   std::optional<Signer> signer_;
 };
 

@@ -14,7 +14,7 @@ namespace {
 struct InternalCaTest : testing::Test {
   TestLoop loop;
   net::JobThread jobs = net::JobThread::inline_for_tests(loop);
-  std::unique_ptr<store::Database> database = std::move(*store::Database::open_in_memory());
+  std::unique_ptr<store::Database> database = *store::Database::open_in_memory();
   store::CertificateStore certificates{*database, jobs};
   InternalCa ca{{loop.clock(), jobs, certificates}, "local", "edge-1"};
 

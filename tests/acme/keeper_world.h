@@ -14,6 +14,7 @@
 #include "store/database.h"
 #include "tests/support/await.h"
 #include "tests/support/fake_authority.h"
+#include "tests/support/fake_fleet.h"
 #include "tests/support/test_loop.h"
 
 namespace gatehouse::acme {
@@ -23,12 +24,13 @@ struct KeeperWorld : testing::Test {
   SeededRandom random{20260801};
   Metrics metrics;
   net::JobThread jobs = net::JobThread::inline_for_tests(loop);
-  std::unique_ptr<store::Database> database = std::move(*store::Database::open_in_memory());
+  std::unique_ptr<store::Database> database = *store::Database::open_in_memory();
   store::CertificateStore certificates{*database, jobs};
   store::AccountStore orders{*database, jobs};
   FakeAuthority ca{loop, "ca"}, second{loop, "second"};
   std::map<std::string, std::vector<net::CredentialPtr>> served;
   std::string log_lines;
+  FakeFleet* fleet = nullptr;
   std::unique_ptr<Keeper> keeper;
 
   KeeperWorld() { capture_log(&log_lines); }
@@ -48,7 +50,7 @@ struct KeeperWorld : testing::Test {
   void start(std::vector<ManagedCertificate> all) {
     stop();
     keeper = std::make_unique<Keeper>(
-        Keeper::Parts{loop, random, metrics, certificates, orders},
+        Keeper::Parts{loop, random, metrics, certificates, orders, fleet},
         [this](net::CredentialPtr one) { served[one->name].push_back(std::move(one)); });
     EXPECT_TRUE(keeper->load());
     use(std::move(all));

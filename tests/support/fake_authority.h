@@ -27,6 +27,7 @@ class FakeAuthority final : public CertificateAuthority {
   Duration takes{0};                      // before it answers
   std::optional<WallTime> real_now;       // when its clock is not ours
   std::vector<std::string> issued_names;  // instead of those asked for
+  bool is_built_in = false;
 
   // What happened.
   struct Attempt {
@@ -44,6 +45,7 @@ class FakeAuthority final : public CertificateAuthority {
   }
 
   const std::string& name() const override { return name_; }
+  bool is_local() const override { return is_built_in; }
 
   boost::asio::awaitable<AttemptResult> issue(IssueTask task) override {
     attempts.push_back({task.certificate.name, task.replaces, loop_.clock().wall_now()});

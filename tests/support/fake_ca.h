@@ -27,6 +27,7 @@ class RecordingSink final : public acme::ChallengeSink {
     tls_alpn[server_name] = std::move(credential);
   }
   void remove_tls_alpn(const std::string& server_name) override { tls_alpn.erase(server_name); }
+  boost::asio::awaitable<void> settled() override { co_return; }
   bool is_empty() const { return http.empty() && tls_alpn.empty(); }
 
   std::map<std::string, std::string> http;

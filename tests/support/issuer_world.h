@@ -15,6 +15,7 @@
 #include "store/database.h"
 #include "tests/support/await.h"
 #include "tests/support/fake_ca.h"
+#include "tests/support/fake_fleet.h"
 #include "tests/support/test_loop.h"
 
 namespace gatehouse {
@@ -40,8 +41,8 @@ class IssuerProcess {
       : accounts(database, jobs), past_(std::move(past)), ca_(std::move(ca)) {}
 
   /// Begins; the CA has to know this process by then (FakeCa::move_to).
-  void start(acme::Transport& transport) {
-    acme::Issuer::Parts parts{loop, jobs, accounts, sink, transport};
+  void start(acme::Transport& transport, acme::Fleet* fleet = nullptr) {
+    acme::Issuer::Parts parts{loop, jobs, accounts, sink, transport, fleet};
     issuer.emplace(parts, ca_, std::move(past_));
   }
   /// Runs what is ready, and lets a second pass.
@@ -66,12 +67,12 @@ class IssuerProcess {
 /// A store, a CA, and the process of the moment.
 class IssuerWorld {
  public:
-  explicit IssuerWorld(acme::Ca wanted = fake_ca_options())
-      : options(std::move(wanted)), database(*store::Database::open_in_memory()) {
+  explicit IssuerWorld(acme::Ca wanted = fake_ca_options(), acme::FakeFleet* shared = nullptr)
+      : options(std::move(wanted)), fleet(shared), database(*store::Database::open_in_memory()) {
     auto first = std::make_unique<IssuerProcess>(*database, options);
     ca = std::make_unique<FakeCa>(first->loop, first->sink);
     process = std::move(first);
-    process->start(*ca);
+    process->start(*ca, fleet);
   }
   ~IssuerWorld() { bury(); }
 
@@ -80,7 +81,23 @@ class IssuerWorld {
     bury();
     process = std::make_unique<IssuerProcess>(*database, options, std::move(past));
     ca->move_to(process->loop, process->sink);
-    process->start(*ca);
+    process->start(*ca, fleet);
+  }
+  /// kill -9, and another node goes on, which has nothing but what was shared.
+  void restart_elsewhere() {
+    bury();
+    static auto* lost_disks = new std::vector<std::unique_ptr<store::Database>>();
+    lost_disks->push_back(std::move(database));
+    database = *store::Database::open_in_memory();
+    restart();
+    for (const auto& [key, account] : fleet->accounts) {
+      Awaited kept(process->loop, process->accounts.save_account(account));
+      check(kept.is_done() && *kept, "the account is kept");
+    }
+    for (const auto& [name, order] : fleet->orders) {
+      Awaited kept(process->loop, process->accounts.save_order(order));
+      check(kept.is_done() && *kept, "the order is kept");
+    }
   }
 
   void begin(acme::IssueTask task) {
@@ -121,6 +138,7 @@ class IssuerWorld {
   }
 
   acme::Ca options;
+  acme::FakeFleet* fleet;
   std::unique_ptr<store::Database> database;
   std::unique_ptr<FakeCa> ca;
   std::unique_ptr<IssuerProcess> process;
