@@ -1,4 +1,5 @@
-// The certificates that the file names: managed ones, and those that the operator keeps in files.
+// The certificates that the file names: managed ones, and those that somebody else keeps, in files
+// or in Secrets.
 
 #include <algorithm>
 #include <utility>
@@ -29,38 +30,6 @@ struct CertificateFields {
   Field names, issuer, key, certificate_file, key_file;
   Field secret, secrets, adopt, labels, annotations, verify;
 };
-
-void check_secret_name(Reader& reader, const Field& field) {
-  const auto given = reader.scalar(field, "namespace/name");
-  if (!given) return;
-  const auto parts = split(*given, '/');
-  if (parts.size() != 2 || parts[0].empty() || parts[1].empty())
-    reader.error(field.mark(), in_quotes(field.key) + ": " + in_quotes(*given) + " is not a Secret",
-                 "namespace/name, such as istio-system/istio-ingress-certs");
-}
-
-void check_texts(Reader& reader, const Field& field) {
-  for (const Field& entry : reader.entries(field)) reader.scalar(entry, "text");
-}
-
-/// The mirror into Kubernetes: its types are checked, then it is refused.
-void refuse_mirror(Reader& reader, const CertificateFields& fields) {
-  if (fields.secret) check_secret_name(reader, fields.secret);
-  for (const Field& secret : reader.items(fields.secrets)) check_secret_name(reader, secret);
-  bool adopt = false;
-  reader.boolean(fields.adopt, adopt);
-  check_texts(reader, fields.labels);
-  check_texts(reader, fields.annotations);
-  Fields verify = reader.mapping(fields.verify, {"\"verify\""});
-  std::string address;
-  Duration within{};
-  reader.text(verify.need("address"), address);
-  reader.duration(verify.find("within"), within);
-  verify.finish();
-  for (const Field* field : {&fields.secret, &fields.secrets, &fields.adopt, &fields.labels,
-                             &fields.annotations, &fields.verify})
-    reader.not_yet(*field);
-}
 
 std::vector<PlacedName> read_names(Reader& reader, const Field& field) {
   std::vector<PlacedName> names;
@@ -127,46 +96,55 @@ void warn_of_dates(ConfigDraft& draft, const Field& field, const net::Certificat
                   "the certificate is not valid before " + format_rfc3339(facts.not_before));
 }
 
+/// Step by step, with all that there is to complain about.
+std::optional<FileCertificate> read_unusual_files(ConfigDraft& draft,
+                                                  const CertificateFields& fields,
+                                                  const std::string& name) {
+  Reader& reader = draft.reader;
+  std::string chain_file, key_file;
+  const bool has_chain = reader.file(fields.certificate_file, chain_file);
+  const bool has_key = reader.file(fields.key_file, key_file);
+  const auto* chain = has_chain ? &draft.files.chain(chain_file) : nullptr;
+  const auto* key = has_key ? &draft.files.key(key_file) : nullptr;
+  if (chain && !*chain)
+    reader.error(fields.certificate_file.mark(), "\"certificate_file\": " + chain->error().message);
+  if (key && !*key) reader.error(fields.key_file.mark(), "\"key_file\": " + key->error().message);
+  if (!chain || !key || !*chain || !*key) return std::nullopt;
+  auto made = draft.files.credential(name, chain_file, key_file);
+  if (made) return std::move(*made);
+  reader.error(fields.key_file.mark(),
+               (*chain)->matches(**key)
+                   ? "certificate " + in_quotes(name) + ": " + made.error().message
+                   : "the key does not belong to the certificate",
+               "the first certificate in the file is the one that the key made");
+  return std::nullopt;
+}
+
 void read_files(ConfigDraft& draft, const CertificateFields& fields, const std::string& name,
                 CertificateEntry& entry) {
   Reader& reader = draft.reader;
   entry.is_file = entry.is_broken = true;
-  FileCertificate certificate;
-  certificate.name = name;
-  const bool has_chain = reader.file(fields.certificate_file, certificate.certificate_file);
-  const bool has_key = reader.file(fields.key_file, certificate.key_file);
-  if (has_chain) {
-    const auto& chain = draft.files.chain(certificate.certificate_file);
-    if (!chain)
-      reader.error(fields.certificate_file.mark(),
-                   "\"certificate_file\": " + chain.error().message);
+  std::string chain_file, key_file;
+  std::optional<FileCertificate> found;
+  if (fields.certificate_file.value.is_scalar() && fields.key_file.value.is_scalar()) {
+    chain_file = reader.resolve(fields.certificate_file.value.text());
+    key_file = reader.resolve(fields.key_file.value.text());
+    found = draft.files.find(name, chain_file, key_file);
   }
-  if (has_key) {
-    const auto& key = draft.files.key(certificate.key_file);
-    if (!key) reader.error(fields.key_file.mark(), "\"key_file\": " + key.error().message);
-  }
-  if (!has_chain || !has_key || !draft.files.chain(certificate.certificate_file) ||
-      !draft.files.key(certificate.key_file))
-    return;
-  auto credential =
-      draft.files.credential(name, certificate.certificate_file, certificate.key_file);
-  if (!credential) {
-    const auto& chain = draft.files.chain(certificate.certificate_file);
-    const auto& key = draft.files.key(certificate.key_file);
-    reader.error(fields.key_file.mark(),
-                 chain->matches(*key)
-                     ? "certificate " + in_quotes(name) + ": " + credential.error().message
-                     : "the key does not belong to the certificate",
-                 "the first certificate in the file is the one that the key made");
-    return;
-  }
-  const net::CertificateFacts& facts = (*credential)->facts;
+  if (!found) found = read_unusual_files(draft, fields, name);
+  if (!found) return;
+  const net::CertificateFacts& facts = found->credential->facts;
   warn_of_dates(draft, fields.certificate_file, facts);
-  entry.names.insert(facts.dns_names.begin(), facts.dns_names.end());
-  entry.names.insert(facts.ip_addresses.begin(), facts.ip_addresses.end());
+  entry.credential = found->credential;
   entry.is_broken = false;
-  certificate.credential = std::move(*credential);
-  draft.config.file_certificates.push_back(std::move(certificate));
+  draft.config.file_certificates.push_back(std::move(*found));
+}
+
+void refuse_managed(Reader& reader, const CertificateFields& fields, std::string_view where_from) {
+  for (const Field* managed : {&fields.issuer, &fields.key})
+    if (*managed)
+      reader.error(managed->key_mark, in_quotes(managed->key) + " has no effect on a certificate " +
+                                          std::string(where_from));
 }
 
 void read_certificate(ConfigDraft& draft, const Field& field) {
@@ -180,7 +158,6 @@ void read_certificate(ConfigDraft& draft, const Field& field) {
   const std::string name(field.key);
   const bool has_files = fields.certificate_file || fields.key_file;
   const int forms = (fields.names ? 1 : 0) + (has_files ? 1 : 0) + (fields.secret ? 1 : 0);
-  refuse_mirror(reader, fields);
   if (name.empty()) reader.error(field.key_mark, "a certificate needs a name");
   if (forms > 1) {
     reader.error(field.key_mark,
@@ -194,17 +171,20 @@ void read_certificate(ConfigDraft& draft, const Field& field) {
                                        (fields.key_file ? "\"certificate_file\"" : "\"key_file\"") +
                                        " too");
     } else {
-      for (const Field* managed : {&fields.issuer, &fields.key}) {
-        if (*managed)
-          reader.error(managed->key_mark,
-                       in_quotes(managed->key) + " has no effect on a certificate from files");
-      }
+      refuse_managed(reader, fields, "from files");
       read_files(draft, fields, name, entry);
     }
+  } else if (fields.secret) {
+    refuse_managed(reader, fields, "from a Secret");
+    read_source(draft, fields.secret, name, entry);
   } else if (forms == 0 && field.value.is_mapping()) {
     reader.error(field.key_mark, "certificate " + in_quotes(name) + " needs \"names\"",
-                 "or certificate_file and key_file");
+                 "or certificate_file and key_file, or secret");
   }
+  read_mirror(draft,
+              {fields.secrets, fields.adopt, fields.labels, fields.annotations, fields.verify},
+              name, entry.names);
+  entry.is_used = static_cast<bool>(fields.secrets);
   draft.certificates.insert_or_assign(name, std::move(entry));
 }
 

@@ -1,6 +1,7 @@
 // Who issues: the CAs, and the choice among them for a set of names.
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "daemon/config_draft.h"
@@ -72,8 +73,9 @@ void check_ports(ConfigDraft& draft, const acme::Ca& ca, const Field& challenges
                                  "add http-01 here or an address to listen.https");
 }
 
-/// What only a CA's directory has; refused beside `internal: true`.
-void read_acme_keys(ConfigDraft& draft, Fields& fields, acme::Ca& ca) {
+/// What only a CA's directory has; refused beside `internal: true`. Where its challenges are
+/// chosen.
+std::optional<Mark> read_acme_keys(ConfigDraft& draft, Fields& fields, acme::Ca& ca) {
   Reader& reader = draft.reader;
   read_https_url(reader, fields.need("directory", "the URL that the CA documents for ACME"),
                  ca.directory);
@@ -89,6 +91,7 @@ void read_acme_keys(ConfigDraft& draft, Fields& fields, acme::Ca& ca) {
   reader.text(fields.find("profile"), ca.profile);
   refuse_external_account(reader, fields.find("external_account"));
   refuse_dns(reader, fields.find("dns"));
+  return challenges ? std::optional<Mark>(challenges.mark()) : std::nullopt;
 }
 
 void read_issuer_entry(ConfigDraft& draft, const Field& field) {
@@ -99,6 +102,7 @@ void read_issuer_entry(ConfigDraft& draft, const Field& field) {
   ca.name = field.key;
   ca.email = draft.email;
   Fields fields = reader.mapping(field, {"issuer", field.key});
+  std::optional<Mark> chosen;
   reader.boolean(fields.find("internal"), ca.is_internal);
   if (ca.is_internal) {
     for (const std::string_view key : kAcmeKeys) {
@@ -109,13 +113,13 @@ void read_issuer_entry(ConfigDraft& draft, const Field& field) {
     ca.email.clear();
     ca.challenges.clear();
   } else {
-    read_acme_keys(draft, fields, ca);
+    chosen = read_acme_keys(draft, fields, ca);
   }
   fields.finish();
   if (ca.name == kBuiltInCa && !ca.is_internal)
     reader.error(field.key_mark, "the issuer \"internal\" is the built-in one",
                  "choose another name");
-  IssuerEntry entry{field.key_mark, ca.is_internal, /*is_letsencrypt=*/false, ca.profile};
+  IssuerEntry entry{field.key_mark, ca.is_internal, /*is_letsencrypt=*/false, ca.profile, chosen};
   const auto url = split_url(ca.directory);
   entry.is_letsencrypt = url && url->host.ends_with(".api.letsencrypt.org");
   draft.issuers.insert_or_assign(ca.name, std::move(entry));

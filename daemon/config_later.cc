@@ -5,19 +5,6 @@
 
 namespace gatehouse::daemon {
 
-void read_kubernetes(ConfigDraft& draft, const Field& field) {
-  Reader& reader = draft.reader;
-  std::string ignored;
-  Fields fields = reader.mapping(field, {"\"kubernetes\""});
-  reader.file(fields.find("kubeconfig"), ignored);
-  Fields cluster = reader.mapping(fields.find("cluster"), {"\"cluster\""});
-  for (const std::string_view key : {"namespace", "lease", "state_secret", "secret_prefix"})
-    reader.text(cluster.find(key), ignored);
-  cluster.finish();
-  fields.finish();
-  reader.not_yet(field);
-}
-
 void read_tracing(ConfigDraft& draft, const Field& field) {
   Reader& reader = draft.reader;
   std::string endpoint;

@@ -91,10 +91,7 @@ void read_listeners(ConfigDraft& draft, const Field& field) {
   const bool is_nowhere = https && http && https.value.is_sequence() && http.value.is_sequence() &&
                           https.value.size() == 0 && http.value.size() == 0;
   if (is_nowhere) reader.error(fields.mark(), "there is nothing to listen on");
-  const Field believed = fields.find("proxy_protocol_from");
-  std::vector<net::Network> unused;
-  read_networks(reader, believed, unused);
-  reader.not_yet(believed);
+  read_networks(reader, fields.find("proxy_protocol_from"), options.proxy_protocol_from);
   read_networks(reader, fields.find("trusted_proxies"), options.trusted_proxies);
   fields.finish();
 }

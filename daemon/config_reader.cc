@@ -7,6 +7,7 @@
 #include "daemon/certificate_files.h"
 #include "daemon/config_draft.h"
 #include "daemon/config_fields.h"
+#include "daemon/file_watch.h"
 #include "daemon/yaml.h"
 
 namespace gatehouse::daemon {
@@ -85,12 +86,13 @@ constexpr std::size_t kBytesMax = YamlLimits{}.bytes;
 
 }  // namespace
 
-ConfigReading read_config_text(std::string_view text, const std::string& path, WallTime now) {
+ConfigReading read_config_text(std::string_view text, const std::string& path, WallTime now,
+                               const Config* before) {
   Findings findings(path, text);
   Reader reader(findings, directory_of(path));
   Config config = default_config(path);
   if (const auto document = parse_yaml(text, findings)) {
-    ConfigDraft draft(reader, config, now);
+    ConfigDraft draft(reader, config, now, before);
     read_root(draft, document->root());
   }
   ConfigReading reading;
@@ -99,9 +101,14 @@ ConfigReading read_config_text(std::string_view text, const std::string& path, W
   return reading;
 }
 
-ConfigReading read_config(const std::string& path, WallTime now) {
+ConfigReading read_config(const std::string& path, WallTime now, const Config* before) {
+  auto version = volume_version(path);  // Before the file: a swap after it is seen later.
   auto text = read_file(path, kBytesMax);
-  if (text) return read_config_text(*text, path, now);
+  if (text) {
+    ConfigReading reading = read_config_text(*text, path, now, before);
+    if (reading.config) reading.config->volume_version = std::move(version);
+    return reading;
+  }
   std::string message = std::move(text).error().message;
   if (message.starts_with(path + ": ")) message.erase(0, path.size() + 2);
   ConfigReading reading;

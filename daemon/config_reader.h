@@ -20,11 +20,14 @@ struct ConfigReading {
   ConfigReport report;           // warnings also beside a config
 };
 
-/// `now` decides whether certificates in files have expired.
-ConfigReading read_config(const std::string& path, WallTime now = std::chrono::system_clock::now());
+/// `now` decides whether certificates in files have expired. What `before` holds of files that were
+/// not touched since is taken from there, and shared.
+ConfigReading read_config(const std::string& path, WallTime now = std::chrono::system_clock::now(),
+                          const Config* before = nullptr);
 /// As if `text` stood in `path`: relative paths start at its directory, messages name it.
 ConfigReading read_config_text(std::string_view text, const std::string& path,
-                               WallTime now = std::chrono::system_clock::now());
+                               WallTime now = std::chrono::system_clock::now(),
+                               const Config* before = nullptr);
 
 /// Only what the commands need of a file that may be wrong otherwise: the path of the control
 /// socket, its default when the file does not name one.

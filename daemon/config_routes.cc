@@ -5,75 +5,38 @@
 
 #include "daemon/base/text.h"
 #include "daemon/config_draft.h"
+#include "daemon/config_route_rules.h"
 #include "daemon/config_urls.h"
 #include "daemon/route_shadows.h"
-#include "proxy/routing/path.h"
 #include "proxy/routing/router.h"
 
 namespace gatehouse::daemon {
 
 namespace {
 
-/// A path as requests have it after normalisation; any other would never match.
-bool read_path(Reader& reader, const Field& field, std::string& into) {
-  std::string given;
-  if (!reader.text(field, given)) return false;
-  const auto wrong = [&](std::string why, std::string hint) {
-    reader.error(field.mark(), in_quotes(field.key) + ": " + in_quotes(given) + std::move(why),
-                 std::move(hint));
-    return false;
-  };
-  if (!given.starts_with('/')) return wrong(" does not begin with /", "such as /api");
-  if (given.find_first_of("?#") != given.npos)
-    return wrong(" has a query or a fragment", "only the path of a request is matched here");
-  const auto is_visible = [](char c) { return c > 0x20 && c < 0x7f; };
-  if (!std::all_of(given.begin(), given.end(), is_visible))
-    return wrong(" has characters that no request can have", "write them as %20 and the like");
-  std::string normal;
-  switch (proxy::normalise_path(given, normal)) {
-    case proxy::PathForm::kNormal: break;
-    case proxy::PathForm::kRewritten:
-      return wrong(" has dot segments, which requests have lost by then", "write " + normal);
-    case proxy::PathForm::kRefused:
-      return wrong(" has a backslash", "requests with one are refused");
-  }
-  into = std::move(given);
-  return true;
-}
-
-/// Methods, headers and query: types are checked, then they are refused.
-void refuse_later_matches(Reader& reader, Fields& fields) {
-  const Field methods = fields.find("methods");
-  for (const Field& method : reader.items(methods)) reader.scalar(method, "a method");
-  reader.not_yet(methods);
-  for (const std::string_view key : {"headers", "query"}) {
-    const Field pairs = fields.find(key);
-    for (const Field& pair : reader.entries(pairs)) reader.scalar(pair, "text");
-    reader.not_yet(pairs);
-  }
-}
-
 void read_regex(ConfigDraft& draft, const Field& field, proxy::PathMatch& into) {
   std::string pattern;
   if (!draft.reader.text(field, pattern)) return;
   if (!draft.good_regexes.contains(pattern)) {
-    if (auto good = proxy::Router::check_regex(pattern); !good) {
-      draft.reader.error(field.mark(), std::move(good).error().message,
+    auto groups = proxy::Router::check_regex(pattern);
+    if (!groups) {
+      draft.reader.error(field.mark(), std::move(groups).error().message,
                          "RE2 syntax, matched against the whole path");
       return;
     }
-    draft.good_regexes.insert(pattern);
+    draft.good_regexes.emplace(pattern, *groups);
   }
   into = {proxy::PathMatch::Kind::kRegex, std::move(pattern)};
 }
 
 /// False when there is something wrong with it.
-bool read_match(ConfigDraft& draft, const Field& field, proxy::PathMatch& into) {
+bool read_match(ConfigDraft& draft, const Field& field, proxy::PathMatch& into,
+                proxy::RequestMatch& beside) {
   Reader& reader = draft.reader;
   Fields fields = reader.mapping(field, {"\"match\""});
   const Field prefix = fields.find("path"), exact = fields.find("exact"),
               regex = fields.find("regex");
-  refuse_later_matches(reader, fields);
+  const bool is_good_beside = read_request_match(reader, fields, beside);
   fields.finish();
   if (field && !field.value.is_mapping()) return false;
   const int kinds = (prefix ? 1 : 0) + (exact ? 1 : 0) + (regex ? 1 : 0);
@@ -89,10 +52,7 @@ bool read_match(ConfigDraft& draft, const Field& field, proxy::PathMatch& into) 
   }
   if (exact && read_path(reader, exact, into.text)) into.kind = proxy::PathMatch::Kind::kExact;
   if (regex) read_regex(draft, regex, into);
-  // With further keys it matches less than can be told.
-  const std::size_t keys = field ? field.value.size() : 0;
-  return static_cast<std::size_t>(kinds) == keys &&
-         (kinds == 0 || into.kind != proxy::PathMatch::Kind::kAny);
+  return is_good_beside && (kinds == 0 || into.kind != proxy::PathMatch::Kind::kAny);
 }
 
 void read_split(ConfigDraft& draft, const Field& field, std::vector<proxy::WeightedBackend>& into) {
@@ -115,21 +75,12 @@ void read_split(ConfigDraft& draft, const Field& field, std::vector<proxy::Weigh
     reader.error(field.mark(), "the weights of \"split\" are all 0", "give one of them more");
 }
 
-proxy::RedirectAction read_redirect(Reader& reader, const Field& field) {
+proxy::RedirectAction read_redirect(Reader& reader, const Field& field, std::optional<int> groups) {
   static constexpr int kStatuses[] = {301, 302, 303, 307, 308};
   proxy::RedirectAction redirect;
   Fields fields = reader.mapping(field, {"\"redirect\""});
-  const Field to = fields.need("to", "to: \"https://www.mydomain.com/new\"");
-  std::string target;
-  if (reader.text(to, target)) {
-    const auto is_visible = [](char c) { return c > 0x20 && c < 0x7f; };
-    if (!std::all_of(target.begin(), target.end(), is_visible))
-      reader.error(to.mark(),
-                   "\"to\": " + in_quotes(target) + " has characters that no URL can have",
-                   "write them as %20 and the like");
-    else if (target.starts_with('/') || read_web_url(reader, to, target))
-      redirect.to = std::move(target);
-  }
+  read_location(reader, fields.need("to", "to: \"https://www.mydomain.com/new\""), groups,
+                redirect.to);
   const Field status = fields.find("status");
   int given = 0;
   if (reader.number(status, given, {0, 999})) {
@@ -158,60 +109,20 @@ proxy::RespondAction read_respond(Reader& reader, const Field& field) {
   return respond;
 }
 
-void refuse_changes(Reader& reader, const Field& field) {
-  Fields fields = reader.mapping(field, {field.key});
-  for (const Field& pair : reader.entries(fields.find("set"))) reader.scalar(pair, "text");
-  for (const Field& name : reader.items(fields.find("remove")))
-    reader.scalar(name, "a header name");
+/// `limits` of a route: those that make sense for a part of a site.
+void read_route_limits(Reader& reader, const Field& field, proxy::RouteRules& into) {
+  Fields fields = reader.mapping(field, {"\"limits\" of a route"});
+  std::uint64_t body_bytes = 0;
+  if (reader.size(fields.find("body_bytes"), body_bytes)) into.body_bytes = body_bytes;
   fields.finish();
-  reader.not_yet(field);
-}
-
-void refuse_retries(Reader& reader, const Field& field) {
-  std::uint32_t attempts = 0;
-  Duration per_try{};
-  int budget = 0;
-  Fields fields = reader.mapping(field, {"\"retries\""});
-  reader.number(fields.find("attempts"), attempts);
-  for (const Field& condition : reader.items(fields.find("on")))
-    reader.scalar(condition, "a condition");
-  reader.duration(fields.find("per_try"), per_try);
-  reader.percentage(fields.find("budget"), budget);
-  fields.finish();
-  reader.not_yet(field);
-}
-
-/// In the schema for a later version: types are checked, then it is refused.
-void refuse_later_keys(Reader& reader, Fields& fields) {
-  const Field rewrite = fields.find("rewrite");
-  Fields parts = reader.mapping(rewrite, {"\"rewrite\""});
-  std::string text;
-  reader.text(parts.find("path"), text);
-  reader.text(parts.find("host"), text);
-  parts.finish();
-  reader.not_yet(rewrite);
-  refuse_retries(reader, fields.find("retries"));
-  const Field timeout = fields.find("timeout");
-  Duration duration{};
-  reader.duration(timeout, duration);
-  reader.not_yet(timeout);
-  refuse_changes(reader, fields.find("request_headers"));
-  refuse_changes(reader, fields.find("response_headers"));
-
-  static constexpr Choice<int> kUpgrades[] = {{"off", 0}, {"websocket", std::nullopt}};
-  int upgrade = 0;
-  reader.choice<int>(fields.find("upgrade"), upgrade, kUpgrades);
-  const Field early_data = fields.find("early_data");
-  bool takes_early_data = false;
-  if (reader.boolean(early_data, takes_early_data) && takes_early_data)
-    reader.not_yet(early_data, "early_data: false is the default");
 }
 
 /// False when it matches nothing that can be told: it then shadows nobody.
 bool read_route(ConfigDraft& draft, const Field& field, proxy::Route& route) {
   Reader& reader = draft.reader;
   Fields fields = reader.mapping(field, {"route", route.name});
-  const bool is_good_match = read_match(draft, fields.find("match"), route.match);
+  proxy::RouteRules rules;
+  const bool is_good_match = read_match(draft, fields.find("match"), route.match, rules.match);
   const Field backend = fields.find("backend"), split = fields.find("split"),
               redirect = fields.find("redirect"), respond = fields.find("respond");
   const int actions = (backend ? 1 : 0) + (split ? 1 : 0) + (redirect ? 1 : 0) + (respond ? 1 : 0);
@@ -221,10 +132,34 @@ bool read_route(ConfigDraft& draft, const Field& field, proxy::Route& route) {
                               : "a route has only one of backend, split, redirect and respond");
   if (const auto index = read_backend_reference(draft, backend)) route.split.push_back({*index, 1});
   read_split(draft, split, route.split);
-  if (redirect) route.redirect = read_redirect(reader, redirect);
+  std::optional<int> groups;  // of the regex
+  if (route.match.kind == proxy::PathMatch::Kind::kRegex)
+    groups = draft.good_regexes.at(route.match.text);
+  if (redirect) route.redirect = read_redirect(reader, redirect, groups);
   if (respond) route.respond = read_respond(reader, respond);
-  refuse_later_keys(reader, fields);
+  const Field rewrite = fields.find("rewrite"), to_backend = fields.find("request_headers"),
+              limits = fields.find("limits"), retries = fields.find("retries"),
+              timeout = fields.find("timeout");
+  read_retries(reader, retries, route.retries);
+  reader.duration(timeout, route.timeout);
+  read_rewrite(reader, rewrite, groups, rules.rewrite);
+  read_header_edits(reader, to_backend, proxy::Template::Use::kRequestHeader,
+                    rules.request_headers);
+  read_header_edits(reader, fields.find("response_headers"), proxy::Template::Use::kResponseHeader,
+                    rules.response_headers);
+  read_route_limits(reader, limits, rules);
+  for (const Field& only : {rewrite, to_backend, limits, retries, timeout})
+    if (only && (redirect || respond))
+      reader.error(only.key_mark, in_quotes(only.key) + " has no effect without a backend",
+                   "only what goes to a backend is changed or limited");
+  static constexpr Choice<bool> kUpgrades[] = {{"websocket", true}, {"off", false}};
+  reader.choice<bool>(fields.find("upgrade"), route.allows_upgrade, kUpgrades);
+  reader.boolean(fields.find("early_data"), route.allows_early_data);
   fields.finish();
+  const bool has_rules = !rules.match.empty() || rules.body_bytes || !rules.rewrite.path.empty() ||
+                         !rules.rewrite.host.empty() || !rules.request_headers.empty() ||
+                         !rules.response_headers.empty();
+  if (has_rules) route.rules = std::make_shared<proxy::RouteRules>(std::move(rules));
   return is_good_match && field.value.is_mapping();
 }
 
@@ -239,7 +174,7 @@ void read_routes(ConfigDraft& draft, const Field& field, std::string_view vhost,
     route.name = std::string(vhost) + "/" + std::to_string(into.size());
     if (read_route(draft, item, route)) {
       places.push_back(item.mark());
-      if (const auto by = shadows.add(route.match)) {
+      if (const auto by = shadows.add(route)) {
         draft.reader.error(item.mark(),
                            "this route is never reached: the one on line " +
                                std::to_string(places[*by].line) + " takes all that it matches",

@@ -12,14 +12,21 @@ namespace gatehouse::daemon {
 
 namespace {
 
-void read_workers(Reader& reader, const Field& field) {
-  const auto given = reader.scalar(field, "a number or auto");
-  if (!given || *given == "1") return;
+constexpr std::uint64_t kWorkersMax = 64;
+
+void read_workers(ConfigDraft& draft, const Field& field) {
+  const auto given = draft.reader.scalar(field, "a number or auto");
+  if (!given) return;
   const auto count = parse_decimal(*given);
-  if (*given == "auto" || (count && *count > 1)) {
-    reader.error(field.mark(), "workers other than 1 are not supported yet");
+  if (*given == "auto") {
+    draft.config.proxy.workers = 0;
+  } else if (count && *count >= 1 && *count <= kWorkersMax) {
+    draft.config.proxy.workers = *count;
+  } else if (count && *count > kWorkersMax) {
+    draft.reader.error(field.mark(), "\"workers\" is at most " + std::to_string(kWorkersMax));
   } else {
-    reader.error(field.mark(), "\"workers\" takes a number or auto, not " + in_quotes(*given));
+    draft.reader.error(field.mark(),
+                       "\"workers\" takes a number or auto, not " + in_quotes(*given));
   }
 }
 
@@ -117,7 +124,7 @@ void read_email(Reader& reader, const Field& field, std::string& into) {
 void read_server(ConfigDraft& draft, Fields& root) {
   read_email(draft.reader, root.find("email"), draft.email);
   draft.reader.path(root.find("state"), draft.config.store.state_directory);
-  read_workers(draft.reader, root.find("workers"));
+  read_workers(draft, root.find("workers"));
   read_listeners(draft, root.find("listen"));
   read_admin(draft, root.find("admin"));
   read_log(draft, root.find("log"));

@@ -86,16 +86,24 @@ std::string without_rest(std::string_view url, const UrlParts& parts) {
 
 bool complain_of_scheme(Reader& reader, const Field& field, std::string_view given,
                         const std::optional<UrlParts>& parts) {
-  if (parts && parts->scheme.starts_with("srv+http")) {
-    reader.error(field.mark(), in_quotes(given) + ": srv+ endpoints are not supported yet");
-    return false;
-  }
   const bool looks_like_host = !parts && given.find("://") == given.npos &&
                                given.find_first_of(" /") == given.npos && !given.empty();
   reader.error(field.mark(), in_quotes(given) + " is not a URL of a backend",
                looks_like_host ? "did you mean " + in_quotes("http://" + std::string(given)) + "?"
                                : "http://host:port, https://host:port or unix:/path");
   return false;
+}
+
+/// The ports of srv+ endpoints are in DNS, and so are their hosts.
+bool check_srv(Reader& reader, const Field& field, std::string_view given, const UrlParts& parts) {
+  if (parts.port)
+    reader.error(field.mark(), in_quotes(given) + " has a port",
+                 "SRV records say the ports: write only the name");
+  const bool is_address = parts.is_v6 || net::IpAddress::parse(parts.host).has_value();
+  if (!parts.port && is_address)
+    reader.error(field.mark(), in_quotes(given) + ": an address has no SRV records",
+                 "such as srv+http://_http._tcp.shop.svc.cluster.local");
+  return !parts.port && !is_address;
 }
 
 }  // namespace
@@ -111,10 +119,13 @@ bool read_endpoint(Reader& reader, const Field& field, proxy::Endpoint& into) {
                  "unix:/path, the path at most 107 bytes");
     return false;
   }
-  const auto parts = split_url(*given);
+  auto parts = split_url(*given);
+  into.is_srv = parts && parts->scheme.starts_with("srv+");
+  if (into.is_srv) parts->scheme.remove_prefix(4);
   if (!parts || (parts->scheme != "http" && parts->scheme != "https"))
     return complain_of_scheme(reader, field, *given, parts);
   if (!check_authority(reader, field, *given, *parts)) return false;
+  if (into.is_srv && !check_srv(reader, field, *given, *parts)) return false;
   if (!parts->rest.empty()) {
     const char first = parts->rest.front();
     reader.error(field.mark(),
@@ -157,6 +168,22 @@ bool read_web_url(Reader& reader, const Field& field, std::string& into) {
   }
   if (!check_authority(reader, field, *given, *parts)) return false;
   into = *given;
+  return true;
+}
+
+bool read_host_and_port(Reader& reader, const Field& field, std::string& host,
+                        std::uint16_t& port) {
+  const auto given = reader.scalar(field, "host:port");
+  if (!given) return false;
+  const std::string url = "tls://" + std::string(*given);
+  const auto parts = split_url(url);
+  if (!parts || !parts->port || !parts->rest.empty()) {
+    reader.error(field.mark(), in_quotes(*given) + " is not host:port", "such as gateway:443");
+    return false;
+  }
+  if (!check_authority(reader, field, *given, *parts)) return false;
+  host = to_lower(parts->host);
+  port = *parse_port(*parts->port);
   return true;
 }
 

@@ -22,12 +22,16 @@ struct UrlParts {
 /// Splits, checks nothing but the shape "scheme://authority...".
 std::optional<UrlParts> split_url(std::string_view url);
 
-/// http://host[:port], https://host[:port] or unix:/path. Complains when it is something else.
+/// http://host[:port], https://host[:port], srv+http(s)://name or unix:/path. Complains when it is
+/// something else.
 bool read_endpoint(Reader& reader, const Field& field, proxy::Endpoint& into);
 
 /// An https URL with host and path. Complains when it is something else.
 bool read_https_url(Reader& reader, const Field& field, std::string& into);
 /// http and https, with a host. Complains when it is something else.
 bool read_web_url(Reader& reader, const Field& field, std::string& into);
+
+/// "host:port". Complains when it is something else.
+bool read_host_and_port(Reader& reader, const Field& field, std::string& host, std::uint16_t& port);
 
 }  // namespace gatehouse::daemon

@@ -44,7 +44,9 @@ void complain_of_uncovered(ConfigDraft& draft, const std::string& name,
                            const CertificateEntry& certificate,
                            const std::vector<PlacedName>& hosts) {
   for (const PlacedName& host : hosts) {
-    if (host.name == "*" || is_covered(certificate.names, host.name)) continue;
+    const bool is_served = certificate.credential ? certificate.credential->facts.covers(host.name)
+                                                  : is_covered(certificate.names, host.name);
+    if (host.name == "*" || is_served) continue;
     std::string message =
         "certificate " + in_quotes(name) + " does not cover " + in_quotes(host.name);
     // Names of file certificates only warn (DESIGN.md "Names of certificates").
@@ -75,7 +77,11 @@ void use_named_certificate(ConfigDraft& draft, const Field& field,
   }
   known->second.is_used = true;
   if (!known->second.is_broken) complain_of_uncovered(draft, name, known->second, hosts);
-  for (const PlacedName& host : hosts) draft.config.host_certificates.push_back({host.name, name});
+  for (const PlacedName& host : hosts) {
+    draft.config.host_certificates.push_back({host.name, name});
+    if (known->second.source && host.name != "*")
+      draft.config.kubernetes.sources[*known->second.source].names.push_back(host.name);
+  }
 }
 
 /// A certificate of its own for these hosts, named after the first.
@@ -127,27 +133,13 @@ void use_own_certificates(ConfigDraft& draft, const std::vector<PlacedName>& hos
   }
 }
 
-void refuse_later_keys(Reader& reader, Fields& fields) {
-  static constexpr Choice<int> kProfiles[] = {{"modern", 0}, {"intermediate", 1}};
-  static constexpr Choice<int> kModes[] = {{"off", 0}, {"optional", 1}, {"required", 2}};
-  const Field tls = fields.find("tls");
-  Fields policy = reader.mapping(tls, {"\"tls\""});
-  int ignored = 0;
-  std::string file;
-  reader.choice<int>(policy.find("profile"), ignored, kProfiles);
-  Fields client = reader.mapping(policy.find("client"), {"\"client\""});
-  reader.choice<int>(client.find("mode"), ignored, kModes);
-  reader.file(client.find("ca_file"), file);
-  reader.file(client.find("crl_file"), file);
-  client.finish();
-  policy.finish();
-  reader.not_yet(tls);
-  for (const std::string_view key : {"allow", "deny"}) {
-    const Field networks = fields.find(key);
-    std::vector<net::Network> unused;
-    read_networks(reader, networks, unused);
-    reader.not_yet(networks);
-  }
+/// `allow` or `deny`. An empty list would say the opposite of what it looks like.
+void read_client_networks(Reader& reader, const Field& field, std::vector<net::Network>& into,
+                          std::string hint) {
+  read_networks(reader, field, into);
+  if (field && field.value.is_sequence() && field.value.size() == 0)
+    reader.error(field.mark(), in_quotes(field.key) + " needs at least one network",
+                 std::move(hint));
 }
 
 void read_vhost(ConfigDraft& draft, const Field& field) {
@@ -188,6 +180,9 @@ void read_vhost(ConfigDraft& draft, const Field& field) {
   }
 
   reader.choice<proxy::PlainPolicy>(fields.find("http"), vhost.http, kPolicies);
+  read_client_networks(reader, fields.find("allow"), vhost.allow,
+                       "without the key all are allowed; deny: [0.0.0.0/0, \"::/0\"] denies all");
+  read_client_networks(reader, fields.find("deny"), vhost.deny, "without the key none is denied");
   const Field backend = fields.find("backend"), routes = fields.find("routes");
   const std::string name = hosts.empty() ? "vhost" : hosts.front().name;
   if (backend && routes) {
@@ -203,7 +198,7 @@ void read_vhost(ConfigDraft& draft, const Field& field) {
     vhost.routes.push_back(std::move(route));
   }
   read_routes(draft, routes, name, vhost.routes);
-  refuse_later_keys(reader, fields);
+  read_vhost_tls(draft, fields.find("tls"), vhost);
   fields.finish();
   draft.config.proxy.vhosts.push_back(std::move(vhost));
 }

@@ -9,15 +9,17 @@ namespace gatehouse::daemon {
 
 namespace {
 
+enum class Tabs : std::uint8_t { kKept, kEscaped };
+
 /// What a terminal can show: escapes for control characters and for what is not UTF-8.
-std::string printable(std::string_view text) {
+std::string printable(std::string_view text, Tabs tabs = Tabs::kKept) {
   std::string out;
   out.reserve(text.size());
   while (!text.empty()) {
     const auto byte = static_cast<unsigned char>(text.front());
     std::size_t size = utf8_sequence_size(text);
     const bool is_control =
-        byte == 0x7f || (byte < 0x20 && byte != '\t') ||
+        byte == 0x7f || (byte < 0x20 && (byte != '\t' || tabs == Tabs::kEscaped)) ||
         (byte == 0xc2 && size == 2 && static_cast<unsigned char>(text[1]) < 0xa0);
     if (size == 0 || is_control) {
       size = std::max<std::size_t>(size, 1);
@@ -87,7 +89,7 @@ std::string format(const ConfigReport& report) {
 std::string in_quotes(std::string_view text) {
   constexpr std::size_t kShown = 80;
   const std::string_view shown = cut(text, kShown);
-  return "\"" + printable(shown) + (shown.size() < text.size() ? "...\"" : "\"");
+  return "\"" + printable(shown, Tabs::kEscaped) + (shown.size() < text.size() ? "...\"" : "\"");
 }
 
 void Findings::error(Mark mark, std::string message, std::string hint) {

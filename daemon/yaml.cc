@@ -61,11 +61,14 @@ namespace {
 
 struct Parser {
   yaml_parser_t native{};
-  bool is_ready = false;
-  Parser() : is_ready(yaml_parser_initialize(&native) != 0) {}
-  ~Parser() {
-    if (is_ready) yaml_parser_delete(&native);
+  /// `text` outlives this.
+  explicit Parser(std::string_view text) {
+    check(yaml_parser_initialize(&native) != 0, "memory for a YAML parser");
+    yaml_parser_set_encoding(&native, YAML_UTF8_ENCODING);
+    yaml_parser_set_input_string(&native, reinterpret_cast<const unsigned char*>(text.data()),
+                                 text.size());
   }
+  ~Parser() { yaml_parser_delete(&native); }
   Parser(const Parser&) = delete;
   Parser& operator=(const Parser&) = delete;
 };
@@ -162,29 +165,31 @@ YamlProblem problem_of(const yaml_parser_t& parser, std::string_view text) {
   return problem;
 }
 
+/// What is wrong with the text before any of it is parsed. Nullopt: nothing.
+std::optional<YamlProblem> find_unreadable(std::string_view text, const YamlLimits& limits) {
+  if (text.size() <= limits.bytes) return find_bad_character(text);
+  return YamlProblem{Mark{},
+                     "the file has " + std::to_string(text.size()) + " bytes; at most " +
+                         std::to_string(limits.bytes) + " are read",
+                     ""};
+}
+
+std::string_view without_byte_order_mark(std::string_view text) {
+  if (text.starts_with("\xef\xbb\xbf")) text.remove_prefix(3);
+  return text;
+}
+
 }  // namespace
 
 std::optional<YamlDocument> YamlDocument::parse(std::string_view text,
                                                 std::vector<YamlProblem>& problems,
                                                 const YamlLimits& limits) {
-  if (text.size() > limits.bytes) {
-    problems.push_back({Mark{},
-                        "the file has " + std::to_string(text.size()) + " bytes; at most " +
-                            std::to_string(limits.bytes) + " are read",
-                        ""});
-    return std::nullopt;
-  }
-  if (text.starts_with("\xef\xbb\xbf")) text.remove_prefix(3);  // A byte order mark.
-  if (auto bad = find_bad_character(text)) {
+  text = without_byte_order_mark(text);
+  if (auto bad = find_unreadable(text, limits)) {
     problems.push_back(std::move(*bad));
     return std::nullopt;
   }
-
-  Parser parser;
-  check(parser.is_ready, "memory for a YAML parser");
-  yaml_parser_set_encoding(&parser.native, YAML_UTF8_ENCODING);
-  yaml_parser_set_input_string(&parser.native, reinterpret_cast<const unsigned char*>(text.data()),
-                               text.size());
+  Parser parser(text);
   auto content = std::make_unique<YamlContent>();
   YamlBuilder builder(limits, *content, problems);
   while (!builder.is_at_end()) {
@@ -196,6 +201,37 @@ std::optional<YamlDocument> YamlDocument::parse(std::string_view text,
     if (!builder.take(event.native)) return std::nullopt;
   }
   return YamlDocument(std::move(content));
+}
+
+std::optional<std::vector<YamlDocument>> YamlDocument::parse_all(std::string_view text,
+                                                                 std::vector<YamlProblem>& problems,
+                                                                 const YamlLimits& limits) {
+  text = without_byte_order_mark(text);
+  if (auto bad = find_unreadable(text, limits)) {
+    problems.push_back(std::move(*bad));
+    return std::nullopt;
+  }
+  Parser parser(text);
+  YamlLimits left = limits;
+  std::vector<YamlDocument> documents;
+  auto content = std::make_unique<YamlContent>();
+  std::optional<YamlBuilder> builder(std::in_place, left, *content, problems);
+  while (!builder->is_at_end()) {
+    Event event;
+    if (yaml_parser_parse(&parser.native, &event.native) == 0) {
+      problems.push_back(problem_of(parser.native, text));
+      return std::nullopt;
+    }
+    if (event.native.type == YAML_DOCUMENT_START_EVENT && builder->has_document()) {
+      left.nodes -= static_cast<std::size_t>(builder->expanded());
+      documents.push_back(YamlDocument(std::move(content)));
+      content = std::make_unique<YamlContent>();
+      builder.emplace(left, *content, problems);
+    }
+    if (!builder->take(event.native)) return std::nullopt;
+  }
+  if (builder->has_document()) documents.push_back(YamlDocument(std::move(content)));
+  return documents;
 }
 
 }  // namespace gatehouse::daemon

@@ -5,7 +5,7 @@
 //
 // A file from a stranger costs a bounded amount: bytes, depth and nodes have limits, and an alias
 // shares the nodes of its anchor while the nodes it stands for are counted (billion laughs). Merge
-// keys, tags and several documents are refused.
+// keys and tags are refused, and several documents where one is asked for.
 
 #include <cstddef>
 #include <cstdint>
@@ -80,6 +80,11 @@ class YamlDocument {
   static std::optional<YamlDocument> parse(std::string_view text,
                                            std::vector<YamlProblem>& problems,
                                            const YamlLimits& limits = {});
+  /// The same for a file of several documents (`---` between them): manifests of others. The limits
+  /// hold for all of them together.
+  static std::optional<std::vector<YamlDocument>> parse_all(std::string_view text,
+                                                            std::vector<YamlProblem>& problems,
+                                                            const YamlLimits& limits = {});
   ~YamlDocument();
   YamlDocument(YamlDocument&&) noexcept;
   YamlDocument& operator=(YamlDocument&&) noexcept;

@@ -24,6 +24,9 @@ class YamlBuilder {
   /// False: the document ends here, and the reason is among the problems.
   bool take(const yaml_event_t& event);
   bool is_at_end() const { return is_at_end_; }
+  bool has_document() const { return has_document_; }
+  /// Nodes until now, with all aliases written out.
+  std::uint64_t expanded() const { return expanded_; }
 
  private:
   struct Open {                 // a sequence or mapping whose end has not been seen

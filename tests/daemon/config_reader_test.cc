@@ -12,6 +12,8 @@
 namespace gatehouse::daemon {
 namespace {
 
+using namespace std::chrono_literals;
+
 const std::string kSource = GATEHOUSE_SOURCE_DIR;
 const std::string kFiles = kSource + "/tests/config_errors/files/";
 // The certificates of the fixtures are valid then, but for the expired one.
@@ -207,6 +209,33 @@ vhosts:
   EXPECT_EQ(vhost.routes[3].split[1].weight, 10u);
 }
 
+TEST(ConfigReader, ReadsWhenARouteTriesAgain) {
+  const auto route_with = [](const std::string& keys) {
+    return good("vhosts:\n  - {host: localhost, routes: [{backend: \"http://127.0.0.1:1\", " +
+                keys + "}]}\n")
+        .proxy.vhosts[0]
+        .routes[0];
+  };
+  EXPECT_FALSE(route_with("timeout: 15s").retries);
+  EXPECT_EQ(route_with("timeout: 15s").timeout, 15s);
+  const proxy::Retries all =
+      *route_with(
+           "retries: {attempts: 4, on: [connect, reset, 5xx, 503, gateway-error, "
+           "grpc-unavailable, grpc-cancelled], per_try: 2s, budget: 30%}")
+           .retries;
+  EXPECT_EQ(all.attempts, 4u);
+  EXPECT_TRUE(all.on_connect && all.on_reset && all.on_5xx);
+  EXPECT_EQ(all.on_status, (std::vector<int>{503, 502, 503, 504}));
+  EXPECT_EQ(all.on_grpc_status, (std::vector<int>{14, 1}));
+  EXPECT_EQ(all.per_try, 2s);
+  EXPECT_EQ(all.budget_percent, 30u);
+  const proxy::Retries few = *route_with("retries: {attempts: 1}").retries;
+  EXPECT_TRUE(few.on_connect && few.on_reset);
+  EXPECT_FALSE(few.on_5xx);
+  const proxy::Retries one = *route_with("retries: {on: [reset]}").retries;
+  EXPECT_FALSE(one.on_connect);
+}
+
 TEST(ConfigReader, TakesAnEmptyListForNoPlainPort) {
   EXPECT_TRUE(good("listen: {http: []}\n" + std::string(kSmallest)).proxy.http.empty());
 }
@@ -219,6 +248,13 @@ TEST(ConfigReader, ReadsLimits) {
   EXPECT_EQ(config.proxy.limits.body_bytes, 10u * 1024 * 1024);
   EXPECT_EQ(config.proxy.limits.header_bytes, 2048u);
   EXPECT_EQ(config.proxy.limits.streams, 7u);
+}
+
+TEST(ConfigReader, ReadsWorkers) {
+  const std::string vhosts = "vhosts: [{host: a.example, backend: \"http://127.0.0.1:8080\"}]\n";
+  EXPECT_EQ(good(vhosts).proxy.workers, 1u);
+  EXPECT_EQ(good("workers: 4\n" + vhosts).proxy.workers, 4u);
+  EXPECT_EQ(good("workers: auto\n" + vhosts).proxy.workers, 0u);  // as many as the daemon finds
 }
 
 TEST(ConfigReader, SaysWhyAFileCannotBeRead) {
@@ -253,12 +289,41 @@ TEST(Conf, SmallestFileIsGood) {
   EXPECT_EQ(format(read_config(kSource + "/conf/gatehouse.yaml").report), "");
 }
 
+TEST(ConfigReader, TakesCertificatesFromSecretsAndWhereMirroredOnesAreSeen) {
+  const Config config = good(R"(
+kubernetes: {kubeconfig: files/good-kubeconfig}
+certificates:
+  read: {secret: shop/tls, secrets: [istio-system/copy], verify: {address: "Gateway.test:8443"}}
+  own: {names: [own.shop.example], issuer: internal, secrets: [istio-system/own],
+        verify: {address: "[::1]:443", within: 1m30s}}
+vhosts:
+  - {hosts: [www.shop.example, "*"], certificate: read, backend: "http://127.0.0.1:8080"}
+  - {host: mobile.shop.example, certificate: read, backend: "http://127.0.0.1:8080"}
+  - {host: own.shop.example, certificate: own, backend: "http://127.0.0.1:8080"}
+)");
+  ASSERT_EQ(config.kubernetes.sources.size(), 1u);
+  const store::SourceTarget& source = config.kubernetes.sources[0];
+  EXPECT_EQ(source.secret.to_string(), "shop/tls");
+  EXPECT_EQ(source.certificate, "read");
+  EXPECT_EQ(source.names, (std::vector<std::string>{"www.shop.example", "mobile.shop.example"}));
+  ASSERT_EQ(config.kubernetes.gateways.size(), 2u);
+  const auto& gateways = config.kubernetes.gateways;
+  EXPECT_EQ(gateways[0], (store::GatewayTarget{"read", "gateway.test", 8443, 60s}));
+  EXPECT_EQ(gateways[1], (store::GatewayTarget{"own", "::1", 443, 90s}));
+  EXPECT_EQ(config.kubernetes.mirrors.size(), 2u);
+  EXPECT_TRUE(config.kubernetes.has_secrets());
+}
+
 TEST(Conf, FullFileIsGoodAndHasNoWarning) {
   TemporaryDirectory directory;
   std::filesystem::create_directory(directory / "tls");
   std::filesystem::copy_file(kSource + "/conf/full.yaml", directory / "full.yaml");
   std::filesystem::copy_file(kFiles + "key.pem", directory / "tls/key.pem");
-  for (const char* name : {"tls/chain.pem", "tls/private-ca.pem", "tls/mesh-ca.pem"})
+  std::filesystem::copy_file(kFiles + "key.pem", directory / "tls/client.key");
+  std::filesystem::copy_file(kFiles + "clients.crl", directory / "tls/clients.crl");
+  std::filesystem::copy_file(kFiles + "good-kubeconfig", directory / "tls/kubeconfig");
+  for (const char* name : {"tls/chain.pem", "tls/private-ca.pem", "tls/mesh-ca.pem",
+                           "tls/client.pem", "tls/clients.pem"})
     std::filesystem::copy_file(kFiles + "mydomain.pem", directory / name);
   const ConfigReading reading = read_config(directory / "full.yaml", kNow);
   EXPECT_EQ(format(reading.report), "");
@@ -267,33 +332,7 @@ TEST(Conf, FullFileIsGoodAndHasNoWarning) {
 /// Everything that is commented out in full.yaml as a key.
 TEST(Conf, FullFileShowsAllKeysThatAreNotSupportedYet) {
   const std::string text = read(kSource + "/conf/full.yaml");
-  for (const char* key : {"# workers: auto",
-                          "# proxy_protocol_from:",
-                          "# external_account:",
-                          "# dns:",
-                          "# secrets:",
-                          "# adopt:",
-                          "# labels:",
-                          "# annotations:",
-                          "# verify:",
-                          "# from-cluster:",
-                          "# health:",
-                          "# eject:",
-                          "# http2:",
-                          "# sticky:",
-                          "# slow_start:",
-                          "# panic:",
-                          "# send_proxy_protocol:",
-                          "# tls:",
-                          "# allow:",
-                          "# deny:",
-                          "# rewrite:",
-                          "# retries:",
-                          "# timeout:",
-                          "# request_headers:",
-                          "# response_headers:",
-                          "# kubernetes:",
-                          "# tracing:"})
+  for (const char* key : {"# external_account:", "# dns:", "# tracing:"})
     EXPECT_NE(text.find(key), text.npos) << key;
 }
 
@@ -305,6 +344,33 @@ TEST(Conf, QuickstartIsGoodAndHasNoWarning) {
   std::filesystem::copy_file(kFiles + "chain.pem", directory / "build/quickstart/pebble-ca.pem");
   const ConfigReading reading = read_config(directory / "conf/quickstart.yaml", kNow);
   EXPECT_EQ(format(reading.report), "");
+}
+
+/// Examples that go through a gateway without TLS have the warning about it, and no other.
+TEST(Conf, ExamplesForIstioAndKubernetesAreGood) {
+  for (const auto& [file, warns] : std::vector<std::pair<std::string, bool>>{
+           {"istio/h2c.yaml", true},
+           {"istio/tls.yaml", false},
+           {"istio/proxy-protocol.yaml", true},
+           {"istio/mesh-mtls.yaml", false},
+           {"kubernetes/base/gatehouse.yaml", true},
+           {"kubernetes/host-network/gatehouse.yaml", true}}) {
+    TemporaryDirectory directory;
+    std::filesystem::create_directory(directory / "tls");
+    for (const char* name : {"tls/cert-chain.pem", "tls/root-cert.pem"})
+      std::filesystem::copy_file(kFiles + "mydomain.pem", directory / name);
+    std::filesystem::copy_file(kFiles + "key.pem", directory / "tls/key.pem");
+    std::filesystem::copy_file(kSource + "/conf/" + file, directory / "gatehouse.yaml");
+    ConfigReading reading = read_config(directory / "gatehouse.yaml", kNow);
+    EXPECT_TRUE(reading.config) << file << format(reading.report);
+    std::string warnings;
+    for (const Diagnostic& warning : reading.report.warnings)
+      if (warning.message.find("admin page") == std::string::npos &&
+          warning.hint.find("run in a pod") == std::string::npos)
+        warnings += warning.message;
+    EXPECT_EQ(warnings.find("numTrustedProxies") != std::string::npos, warns) << file << warnings;
+    EXPECT_EQ(warnings.empty(), !warns) << file << warnings;
+  }
 }
 
 // tests/config_errors: a bad file beside what it must say.

@@ -212,5 +212,26 @@ TEST(Yaml, SurvivesADeepFileOfIndents) {
   EXPECT_EQ(first_problem(text), "65:65 nested deeper than 64 levels");
 }
 
+TEST(Yaml, TakesAllDocumentsOfAStreamWhenAskedFor) {
+  std::vector<YamlProblem> problems;
+  const auto all = YamlDocument::parse_all("a: 1\n---\n# none\n---\n- b\n", problems);
+  ASSERT_TRUE(all);
+  ASSERT_EQ(all->size(), 3u);
+  EXPECT_EQ((*all)[0].root().value(0).text(), "1");
+  EXPECT_TRUE((*all)[1].root().is_null());
+  EXPECT_EQ((*all)[2].root().item(0).mark(), (Mark{5, 3}));
+  EXPECT_EQ(YamlDocument::parse_all("", problems)->size(), 0u);
+  EXPECT_TRUE(problems.empty());
+}
+
+TEST(Yaml, CountsTheNodesOfAllDocumentsTogether) {
+  std::vector<YamlProblem> problems;
+  YamlLimits limits;
+  limits.nodes = 6;
+  EXPECT_TRUE(YamlDocument::parse_all("[a]\n---\n[b]\n", problems, limits));
+  EXPECT_FALSE(YamlDocument::parse_all("[a, b]\n---\n[c, d, e]\n", problems, limits));
+  EXPECT_EQ(problems.size(), 1u);
+}
+
 }  // namespace
 }  // namespace gatehouse::daemon
