@@ -72,7 +72,7 @@ Result<Authorities::Made> Authorities::make(const acme::Ca& ca, const std::vecto
   if (auto renewal = parts_.certificates.load_renewal()) past.renewal = std::move(*renewal);
   made.authority = std::make_unique<acme::Issuer>(
       acme::Issuer::Parts{parts_.loop, parts_.compute, parts_.accounts, parts_.challenges,
-                          *made.transport},
+                          *made.transport, parts_.fleet},
       ca, std::move(past));
   return made;
 }

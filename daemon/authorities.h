@@ -22,6 +22,7 @@ class Authorities {
     store::CertificateStore& certificates;
     store::AccountStore& accounts;
     acme::ChallengeSink& challenges;
+    acme::Fleet* fleet = nullptr;  // null: this node is alone
   };
   explicit Authorities(Parts parts) : parts_(parts) {}
 

@@ -2,22 +2,25 @@
 // The seams between rooms that must not know each other, joined here by the roof.
 
 #include "acme/challenge.h"
-#include "proxy/routing/challenge_table.h"
+#include "daemon/net/loop.h"
+#include "proxy/proxy.h"
 
 namespace gatehouse::daemon {
 
-/// acme makes challenge answers, the proxy serves them. Both live on the first loop.
+/// acme makes challenge answers on the first loop, the proxy serves them on every one.
 class ChallengeBridge final : public acme::ChallengeSink {
  public:
-  explicit ChallengeBridge(proxy::ChallengeTable& table) : table_(table) {}
+  ChallengeBridge(net::Loop& loop, proxy::Proxy& proxy) : loop_(loop), proxy_(proxy) {}
 
   void put_http(const std::string& token, const std::string& key_authorization) override;
   void remove_http(const std::string& token) override;
   void put_tls_alpn(const std::string& server_name, net::CredentialPtr credential) override;
   void remove_tls_alpn(const std::string& server_name) override;
+  boost::asio::awaitable<void> settled() override;
 
  private:
-  proxy::ChallengeTable& table_;
+  net::Loop& loop_;
+  proxy::Proxy& proxy_;
 };
 
 }  // namespace gatehouse::daemon

@@ -12,9 +12,11 @@
 #include <set>
 
 #include "daemon/base/log.h"
+#include "daemon/base/process_memory.h"
 #include "daemon/base/text.h"
 #include "daemon/certificate_files.h"
 #include "daemon/config_reader.h"
+#include "daemon/net/answer_of.h"
 
 namespace gatehouse::daemon {
 
@@ -22,12 +24,15 @@ namespace asio = boost::asio;
 
 namespace {
 constexpr Duration kLookAtFiles = std::chrono::seconds(10);
-constexpr rlim_t kDescriptorsBeside = 1024;  // for the store, the CA, logs and listeners
-constexpr auto kTemporaryLife = std::chrono::hours(24 * 90);
+
+/// The router keeps the whole configuration that its options are a part of.
+std::shared_ptr<const proxy::Options> proxy_options(const std::shared_ptr<const Config>& config) {
+  return {config, &config->proxy};
+}
 }  // namespace
 
 Gatehouse::Gatehouse(Config config)
-    : config_(std::move(config)),
+    : config_(std::make_shared<const Config>(std::move(config))),
       started_(clock_.wall_now()),
       loop_(clock_),
       store_jobs_(loop_, "gatehouse-store"),
@@ -48,7 +53,7 @@ Result<std::unique_ptr<Gatehouse>> Gatehouse::open(Config config) {
 }
 
 Result<void> Gatehouse::open_store() {
-  auto database = store::Database::open(config_.store, clock_);
+  auto database = store::Database::open(config_->store, clock_);
   if (!database) return database.error();
   database_ = std::move(*database);
   certificate_store_ = std::make_unique<store::CertificateStore>(*database_, store_jobs_);
@@ -56,119 +61,49 @@ Result<void> Gatehouse::open_store() {
   return {};
 }
 
-/// Connections of both sides and what else is open; a hard limit below that is said.
-void Gatehouse::raise_descriptor_limit() const {
-  rlimit limit{};
-  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
-  const rlim_t wanted = 2 * config_.proxy.limits.connections + kDescriptorsBeside;
-  if (limit.rlim_cur >= wanted) return;
-  if (limit.rlim_max < wanted && ::geteuid() == 0) limit.rlim_max = wanted;
-  limit.rlim_cur = std::min(limit.rlim_max, wanted);
-  if (::setrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur < wanted) {
-    (void)::getrlimit(RLIMIT_NOFILE, &limit);
-    log(Level::kWarn, "limits.descriptors_low")
-        .with("wanted", std::uint64_t{wanted})
-        .with("limit", std::uint64_t{limit.rlim_cur})
-        .with("hint", "raise LimitNOFILE, or lower limits.connections");
-  }
-}
-
 Result<void> Gatehouse::build() {
-  set_log_level(config_.log_level);
+  set_log_level(config_->log_level);
   raise_descriptor_limit();
   if (auto stored = open_store(); !stored) return stored;
   if (auto polling = poller_.start(); !polling) return polling;
   if (auto resolving = resolver_.start(); !resolving) return resolving;
   proxy_ = std::make_unique<proxy::Proxy>(
-      proxy::DataPlaneTools{loop_, poller_, resolver_, random_, metrics_});
-  challenges_ = std::make_unique<ChallengeBridge>(proxy_->challenges());
-  authorities_ = std::make_unique<Authorities>(
-      Authorities::Parts{loop_, compute_jobs_, *certificate_store_, *account_store_, *challenges_});
+      proxy::Proxy::Parts{loop_, poller_, resolver_, random_, metrics_}, loops_of(*config_));
+  challenges_ = std::make_unique<ChallengeBridge>(loop_, *proxy_);
+  if (auto joined = join_cluster(); !joined) return joined;
+  authorities_ = std::make_unique<Authorities>(Authorities::Parts{
+      loop_, compute_jobs_, *certificate_store_, *account_store_, *challenges_, cluster_.get()});
   keeper_ = std::make_unique<acme::Keeper>(
-      acme::Keeper::Parts{loop_, random_, metrics_, *certificate_store_, *account_store_},
+      acme::Keeper::Parts{loop_, random_, metrics_, *certificate_store_, *account_store_,
+                          cluster_.get()},
       [this](net::CredentialPtr credential) { on_certificate(credential); });
   if (auto loaded = keeper_->load(); !loaded) {
     log(Level::kError, "store.load_failed").with("reason", loaded.error().message);
   }
-  keeper_->set_certificates(config_.acme.certificates, authorities_->use(config_.acme.cas));
-  for (const FileCertificate& file : config_.file_certificates)
+  keeper_->set_certificates(config_->acme.certificates, authorities_->use(config_->acme.cas));
+  for (const FileCertificate& file : config_->file_certificates)
     file_credentials_.push_back(file.credential);
-  auto table = make_table(config_);
+  find_secret_credentials(*config_);
+  auto table = make_table(*config_);
   if (!table) return table.error();
   proxy_->use(std::move(*table));
 
-  std::vector<net::ListenAddress> addresses = config_.proxy.https;
-  addresses.insert(addresses.end(), config_.proxy.http.begin(), config_.proxy.http.end());
-  auto started =
-      proxy_->start(std::make_shared<proxy::Options>(config_.proxy), inherited_sockets(addresses));
+  std::vector<net::ListenAddress> addresses = config_->proxy.https;
+  addresses.insert(addresses.end(), config_->proxy.http.begin(), config_->proxy.http.end());
+  auto started = proxy_->start(proxy_options(config_), inherited_sockets(addresses));
   if (!started) return started;
   admin_ = std::make_unique<AdminServer>(
       loop_, [this](AdminRequest request) { return answer(std::move(request)); });
-  if (auto listening = admin_->listen(config_.admin.listen); !listening) return listening;
-  return admin_->listen_control(config_.admin.socket);
+  if (auto listening = admin_->listen(config_->admin.listen); !listening) return listening;
+  return admin_->listen_control(config_->admin.socket);
 }
 
 // ---- certificates ---------------------------------------------------------------------------
 
-void Gatehouse::on_certificate(const net::CredentialPtr& credential) {
-  temporaries_.erase(credential->name);
-  if (proxy_->certificates()) proxy_->use(proxy_->certificates()->with(credential));
-}
-
-Result<net::CredentialPtr> Gatehouse::make_temporary(const std::string& name,
-                                                     const std::vector<std::string>& hosts) {
-  if (!temporary_key_) {  // One for all of them: nobody is to trust them.
-    auto key = net::PrivateKey::generate(net::KeyKind::kEcdsaP256);
-    if (!key) return key.error();
-    temporary_key_ = *key;
-  }
-  net::IssueRequest request;
-  request.names = hosts;
-  request.common_name = "Gatehouse temporary certificate";
-  request.not_before = clock_.wall_now() - std::chrono::hours(1);
-  request.not_after = clock_.wall_now() + kTemporaryLife;
-  auto chain = net::issue_certificate(request, temporary_key_, {}, temporary_key_);
-  if (!chain) return chain.error();
-  auto credential = net::make_credential(name, std::move(*chain), temporary_key_);
-  if (!credential) return credential;
-  auto marked = std::make_shared<net::Credential>(**credential);
-  marked->is_temporary = true;
-  return net::CredentialPtr(std::move(marked));
-}
-
-Result<std::shared_ptr<const proxy::CertificateTable>> Gatehouse::make_table(const Config& config) {
-  std::vector<net::CredentialPtr> credentials;
-  for (const FileCertificate& file : config.file_certificates)
-    credentials.push_back(file.credential);
-  std::map<std::string, net::CredentialPtr> temporaries;
-  for (const acme::ManagedCertificate& managed : config.acme.certificates) {
-    if (auto kept = keeper_->find(managed.name)) {
-      credentials.push_back(std::move(kept));
-      continue;
-    }
-    const auto known = temporaries_.find(managed.name);
-    net::CredentialPtr temporary;
-    if (known != temporaries_.end()) {
-      temporary = known->second;
-    } else {
-      auto made = make_temporary(managed.name, managed.names);
-      if (!made) return std::move(made).error().in("temporary certificate for " + managed.name);
-      temporary = std::move(*made);
-      log(Level::kInfo, "certificate.temporary")
-          .with("name", managed.name)
-          .with("until", "the first one is issued");
-    }
-    credentials.push_back(temporary);
-    temporaries[managed.name] = std::move(temporary);
-  }
-  temporaries_ = std::move(temporaries);
-  return proxy::CertificateTable::build(config.host_certificates, credentials);
-}
-
 asio::awaitable<void> Gatehouse::watch_files() {
   for (;;) {
-    std::function<std::vector<FileCertificate>()> look = [this, files = config_.file_certificates] {
-      return file_watch_.changed(files);
+    std::function<std::vector<FileCertificate>()> look = [this, config = config_] {
+      return file_watch_.changed(config->file_certificates);
     };
     const std::vector<FileCertificate> changed = co_await compute_jobs_.run(std::move(look));
     for (const FileCertificate& file : changed) {
@@ -183,14 +118,46 @@ asio::awaitable<void> Gatehouse::watch_files() {
       }
       log(Level::kInfo, "certificate.file_reloaded")
           .with("name", file.name)
-          .with("not_after", format_rfc3339((*credential)->facts.not_after));
+          .with("not_after", format_rfc3339(credential->credential->facts.not_after));
       for (auto& known : file_credentials_)
-        if (known->name == file.name) known = *credential;
-      on_certificate(*credential);
+        if (known->name == file.name) known = credential->credential;
+      on_certificate(credential->credential);
     }
+    co_await take_changed_tls_files();
     const bool goes_on = co_await net::sleep_for(loop_, kLookAtFiles);
     if (!goes_on) co_return;
   }
+}
+
+/// What visitors and backends are judged by, and what we show to backends.
+asio::awaitable<void> Gatehouse::take_changed_tls_files() {
+  if (is_reloading_ || is_draining_) co_return;  // A reload reads them itself.
+  is_taking_files_ = true;
+  std::function<std::shared_ptr<const Config>()> look = [this, config = config_] {
+    return with_changed_tls_files(tls_file_watch_, *config);
+  };
+  const std::shared_ptr<const Config> fresh = co_await compute_jobs_.run(std::move(look));
+  if (fresh) {
+    std::function<void(std::function<void(Result<void>)>)> prepare =
+        [this, options = proxy_options(fresh)](auto answer) {
+          proxy_->prepare(options, std::move(answer));
+        };
+    const Result<void> prepared = co_await net::answer_of<Result<void>>(loop_, std::move(prepare));
+    if (!prepared) {
+      log(Level::kError, "tls.file_unusable").with("reason", prepared.error().message);
+    } else if (is_draining_) {  // Its listeners would be opened again.
+      proxy_->abandon();
+    } else {
+      proxy_->commit();
+      config_ = fresh;
+      log(Level::kInfo, "tls.files_reloaded");
+    }
+  }
+  is_taking_files_ = false;
+}
+
+bool Gatehouse::has_files_to_watch() const {
+  return !config_->file_certificates.empty() || !config_->tls_files.empty();
 }
 
 // ---- life -----------------------------------------------------------------------------------
@@ -208,19 +175,29 @@ int Gatehouse::run() {
     check(!error, "a signal can be handled");
   }
   tasks_.start("signals", handle_signals());
-  if (!config_.file_certificates.empty()) tasks_.start("certificate files", watch_files());
+  if (has_files_to_watch()) tasks_.start("certificate files", watch_files());
+  if (config_->volume_version) tasks_.start("configuration volume", watch_volume());
+  keeper_->await_restore(mirrored_names(*config_));
   keeper_->start();
+  if (cluster_) cluster_->start({*keeper_, *proxy_}, config_);
+  tasks_.start("kubernetes", use_kubernetes(config_));
   for (const auto& [address, is_tls] : proxy_->listening())
     log(Level::kInfo, "proxy.listening")
         .with("address", address)
         .with("protocol", is_tls ? "https" : "http");
   log(Level::kInfo, "gatehouse.started")
       .with("version", GATEHOUSE_VERSION)
-      .with("config", config_.file)
-      .with("vhosts", config_.proxy.vhosts.size())
+      .with("config", config_->file)
+      .with("vhosts", config_->proxy.vhosts.size())
+      .with("workers", proxy_->loops())
       .with("admin", admin_->bound().to_string());
-  systemd_.ready("serving " + std::to_string(config_.proxy.vhosts.size()) + " vhosts");
+  systemd_.pet_only_while([this] { return has_pulse(); });
+  systemd_.ready("serving " + std::to_string(config_->proxy.vhosts.size()) + " vhosts");
   loop_.run();
+  // The handlers go with signals_: a further SIGTERM must not make a good end look like a crash.
+  sigset_t all;
+  sigfillset(&all);
+  pthread_sigmask(SIG_BLOCK, &all, nullptr);
   log(Level::kInfo, "gatehouse.ended");
   return 0;
 }
@@ -233,10 +210,7 @@ asio::awaitable<void> Gatehouse::handle_signals() {
     if (error) co_return;
     switch (signal) {
       case SIGHUP: (void)co_await reload(); break;
-      case SIGUSR1:
-        if (auto reopened = proxy_->reopen_log(); !reopened)
-          log(Level::kError, "log.reopen_failed").with("reason", reopened.error().message);
-        break;
+      case SIGUSR1: proxy_->reopen_log(); break;
       default:
         if (is_draining_) {
           log(Level::kWarn, "gatehouse.ended_at_once");
@@ -247,24 +221,48 @@ asio::awaitable<void> Gatehouse::handle_signals() {
   }
 }
 
+asio::awaitable<void> Gatehouse::watch_volume() {
+  std::optional<std::string> known = config_->volume_version;
+  for (;;) {
+    const bool goes_on = co_await net::sleep_for(loop_, kLookAtFiles);
+    if (!goes_on) co_return;
+    std::function<std::optional<std::string>()> look = [file = config_->file] {
+      return volume_version(file);
+    };
+    const auto now = co_await compute_jobs_.run(std::move(look));
+    if (now == config_->volume_version) known = now;  // Somebody asked for the reload, too.
+    if (!now || now == known || is_draining_) continue;
+    log(Level::kInfo, "config.volume_changed").with("config", config_->file);
+    const auto reloaded = co_await reload();
+    const bool was_busy = !reloaded && reloaded.error().fault == Fault::kConflict;
+    if (!was_busy) known = now;  // Refused or not: the next change is another one.
+  }
+}
+
 asio::awaitable<Result<void>> Gatehouse::reload() {
   if (std::exchange(is_reloading_, true))
     co_return Error{Fault::kConflict, "a reload is under way"};
+  while (is_taking_files_) co_await net::sleep_for(loop_, std::chrono::milliseconds(10));
   systemd_.reloading();
   // Parsing a large file takes a while: not on the loop.
-  std::function<ConfigReading()> read = [path = config_.file] { return read_config(path); };
+  std::function<ConfigReading()> read = [this, before = config_] {
+    return read_config(before->file, clock_.wall_now(), before.get());
+  };
   ConfigReading reading = co_await compute_jobs_.run(std::move(read));
   Result<void> result;
   if (!reading.config) {
     result = Error{Fault::kInvalid, format(reading.report)};
   } else {
-    result = apply(std::move(*reading.config));
+    result = co_await apply(std::make_shared<const Config>(std::move(*reading.config)));
   }
+  // What the old configuration took is back by now, scattered: the system gets it, not we later.
+  reading.config.reset();
+  give_back_memory();
   is_reloading_ = false;
   last_reload_ = ReloadFacts{clock_.wall_now(), result ? std::string() : result.error().message};
   if (result) {
-    log(Level::kInfo, "config.reloaded").with("vhosts", config_.proxy.vhosts.size());
-    systemd_.reloaded("serving " + std::to_string(config_.proxy.vhosts.size()) + " vhosts");
+    log(Level::kInfo, "config.reloaded").with("vhosts", config_->proxy.vhosts.size());
+    systemd_.reloaded("serving " + std::to_string(config_->proxy.vhosts.size()) + " vhosts");
   } else {
     log(Level::kError, "config.refused")
         .with("reason", result.error().message)
@@ -274,39 +272,56 @@ asio::awaitable<Result<void>> Gatehouse::reload() {
   co_return result;
 }
 
-Result<void> Gatehouse::apply(Config config) {
-  if (config.store.state_directory != config_.store.state_directory)
-    return Error{Fault::kUnsupported, "state: a running daemon cannot move; restart it"};
-  if (config.admin.socket != config_.admin.socket)
-    return Error{Fault::kUnsupported, "admin.socket: a running daemon cannot move; restart it"};
-  const auto table_before = proxy_->certificates();
-  const Config before = config_;
+asio::awaitable<Result<void>> Gatehouse::apply(std::shared_ptr<const Config> with) {
+  const Config& config = *with;
+  if (config.store.state_directory != config_->store.state_directory)
+    co_return Error{Fault::kUnsupported, "state: a running daemon cannot move; restart it"};
+  if (config.admin.socket != config_->admin.socket)
+    co_return Error{Fault::kUnsupported, "admin.socket: a running daemon cannot move; restart it"};
+  if (config.proxy.workers != config_->proxy.workers)
+    co_return Error{Fault::kUnsupported,
+                    "workers: a running daemon cannot change them; restart it"};
+  if (!(config.kubernetes.cluster == config_->kubernetes.cluster) ||
+      (cluster_ && !(config.kubernetes.access == config_->kubernetes.access)))
+    co_return Error{Fault::kUnsupported,
+                    "kubernetes.cluster: a running daemon cannot change it; restart it"};
+  // An address that is taken, a regex too large: all stays as it was.
+  auto options = proxy_options(with);
+  std::function<void(std::function<void(Result<void>)>)> prepare = [this, options](auto answer) {
+    proxy_->prepare(options, std::move(answer));
+  };
+  Result<void> prepared = co_await net::answer_of<Result<void>>(loop_, std::move(prepare));
+  if (!prepared) co_return prepared;
+  if (is_draining_) {  // Its listeners would be opened again.
+    proxy_->abandon();
+    co_return Error{Fault::kConflict, "the daemon is ending"};
+  }
   keeper_->set_certificates(config.acme.certificates, authorities_->use(config.acme.cas));
+  find_secret_credentials(config);
   auto table = make_table(config);
-  Result<void> used = table ? Result<void>() : Result<void>(table.error());
-  if (used) {
-    proxy_->use(std::move(*table));
-    used = proxy_->use(std::make_shared<proxy::Options>(config.proxy));
+  if (!table) {
+    proxy_->abandon();
+    keeper_->set_certificates(config_->acme.certificates, authorities_->use(config_->acme.cas));
+    find_secret_credentials(*config_);
+    co_return table.error();
   }
-  if (!used) {  // An address that is taken, a regex too large: all stays as it was.
-    keeper_->set_certificates(before.acme.certificates, authorities_->use(before.acme.cas));
-    proxy_->use(table_before);
-    return used;
-  }
+  proxy_->use(std::move(*table));
+  proxy_->commit();
   set_log_level(config.log_level);
-  if (!(config.admin.listen.address == config_.admin.listen.address)) {
+  if (!(config.admin.listen.address == config_->admin.listen.address)) {
     admin_->close_listener();
     if (auto listening = admin_->listen(config.admin.listen); !listening)
       log(Level::kError, "admin.listen_failed").with("reason", listening.error().message);
   }
-  const bool had_files = !config_.file_certificates.empty();
+  const bool had_files = has_files_to_watch();
   file_credentials_.clear();
   for (const FileCertificate& file : config.file_certificates)
     file_credentials_.push_back(file.credential);
-  config_ = std::move(config);
-  if (!had_files && !config_.file_certificates.empty())
-    tasks_.start("certificate files", watch_files());
-  return {};
+  config_ = std::move(with);
+  if (cluster_) cluster_->use(config_);
+  co_await use_kubernetes(config_);
+  if (!had_files && has_files_to_watch()) tasks_.start("certificate files", watch_files());
+  co_return Result<void>();
 }
 
 void Gatehouse::begin_drain() {
@@ -318,10 +333,13 @@ void Gatehouse::begin_drain() {
 
 asio::awaitable<void> Gatehouse::shut_down() {
   co_await keeper_->stop();
+  if (kubernetes_) co_await kubernetes_->stop();
+  if (cluster_) co_await cluster_->stop();
   admin_->stop();
   co_await admin_->join();
   tasks_.stop();
   co_await tasks_.join();
+  proxy_->stop();
   resolver_.stop();
   poller_.stop();
   store_jobs_.stop();

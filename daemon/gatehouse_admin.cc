@@ -1,6 +1,8 @@
 // What the admin server and the control socket answer. The other half of Gatehouse.
 
+#include "daemon/base/log.h"
 #include "daemon/gatehouse.h"
+#include "daemon/net/answer_of.h"
 #include "daemon/status.h"
 
 namespace gatehouse::daemon {
@@ -8,6 +10,9 @@ namespace gatehouse::daemon {
 namespace asio = boost::asio;
 
 namespace {
+constexpr Duration kLookForPulse = std::chrono::milliseconds(5);
+constexpr Duration kPulseMax = std::chrono::seconds(2);
+
 AdminReply json_reply(std::string body) { return {200, std::move(body), "application/json"}; }
 
 AdminReply error_reply(const Error& error) {
@@ -34,17 +39,50 @@ AdminReply Gatehouse::readiness() const {
   return {200, "ready\n"};
 }
 
+/// Alive: every loop turns.
+asio::awaitable<AdminReply> Gatehouse::liveness() {
+  const std::uint64_t pulse = proxy_->take_pulse();
+  std::vector<std::size_t> stuck = proxy_->stuck(pulse);
+  const SteadyTime until = loop_.clock().steady_now() + kPulseMax;
+  while (!stuck.empty()) {
+    const bool goes_on = co_await net::sleep_for(loop_, kLookForPulse);
+    stuck = proxy_->stuck(pulse);
+    if (!goes_on || loop_.clock().steady_now() >= until) break;
+  }
+  if (stuck.empty()) co_return AdminReply{200, "alive\n"};
+  co_return AdminReply{503, "worker " + std::to_string(stuck.front()) + " does not turn\n"};
+}
+
+bool Gatehouse::has_pulse() {
+  const std::vector<std::size_t> stuck = proxy_->stuck(watchdog_pulse_);
+  for (const std::size_t loop : stuck) log(Level::kError, "loop.stuck").with("worker", loop);
+  watchdog_pulse_ = proxy_->take_pulse();
+  return stuck.empty();
+}
+
 asio::awaitable<AdminReply> Gatehouse::answer(AdminRequest request) {
   if (request.is_control && (request.method == "POST" || request.path.starts_with("/certificates")))
     co_return co_await answer_control(std::move(request));
   if (request.method != "GET") co_return AdminReply{405, "only GET here\n"};
-  if (request.path == "/livez") co_return AdminReply{200, "alive\n"};
+  if (request.path == "/livez") co_return co_await liveness();
   if (request.path == "/readyz") co_return readiness();
-  if (request.path == "/metrics")
-    co_return AdminReply{200, metrics_.to_text(), "text/plain; version=0.0.4; charset=utf-8"};
-  if (request.path == "/status.json") co_return json_reply(status_json(*this));
-  if (request.path == "/status" || request.path == "/")
-    co_return AdminReply{200, status_page(*this), "text/html; charset=utf-8"};
+  if (request.path == "/metrics") {
+    std::function<void(std::function<void(std::string)>)> ask = [this](auto answer) {
+      proxy_->ask_metrics(
+          [answer = std::move(answer)](const Metrics& all) { answer(all.to_text()); });
+    };
+    std::string text = co_await net::answer_of<std::string>(loop_, std::move(ask));
+    co_return AdminReply{200, std::move(text), "text/plain; version=0.0.4; charset=utf-8"};
+  }
+  if (request.path.starts_with("/status") || request.path == "/") {
+    std::function<void(std::function<void(LoopFacts)>)> ask = [this](auto answer) {
+      proxy_->ask_facts(std::move(answer));
+    };
+    const LoopFacts loops = co_await net::answer_of<LoopFacts>(loop_, std::move(ask));
+    if (request.path == "/status.json") co_return json_reply(status_json(*this, loops));
+    if (request.path == "/status" || request.path == "/")
+      co_return AdminReply{200, status_page(*this, loops), "text/html; charset=utf-8"};
+  }
   co_return AdminReply{404, "there are /livez /readyz /metrics /status /status.json\n"};
 }
 

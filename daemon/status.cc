@@ -3,6 +3,7 @@
 #include <boost/json/array.hpp>
 #include <boost/json/object.hpp>
 #include <chrono>
+#include <map>
 
 #include "daemon/base/json.h"
 #include "daemon/base/text.h"
@@ -61,10 +62,11 @@ json::object managed(const acme::CertificateStatus& from) {
   return to;
 }
 
-json::object from_file(const net::Credential& from, WallTime now) {
+/// Of a certificate that somebody else keeps.
+json::object kept_elsewhere(const net::Credential& from, std::string_view kind, WallTime now) {
   json::object to;
   to["name"] = from.name;
-  to["kind"] = "file";
+  to["kind"] = std::string(kind);
   std::vector<std::string> names = from.facts.dns_names;
   names.insert(names.end(), from.facts.ip_addresses.begin(), from.facts.ip_addresses.end());
   to["names"] = strings(names);
@@ -79,12 +81,135 @@ json::object from_file(const net::Credential& from, WallTime now) {
   return to;
 }
 
+json::object secret(const store::MirrorStatus& from) {
+  json::object to;
+  to["name"] = from.secret.to_string();
+  to["state"] = std::string(store::to_string(from.state));
+  if (!from.reason.empty()) to["reason"] = from.reason;
+  if (!from.owner.empty()) to["owner"] = from.owner;
+  if (!from.serial.empty()) to["serial"] = from.serial;
+  put_time(to, "written", from.written_at);
+  if (from.lag)
+    to["lag_ms"] = std::chrono::duration_cast<std::chrono::milliseconds>(*from.lag).count();
+  put_time(to, "next_time", from.next_try);
+  return to;
+}
+
+json::object gateway(const store::GatewayStatus& from) {
+  json::object to;
+  to["address"] = from.address;
+  to["state"] = std::string(store::to_string(from.state));
+  if (!from.server_name.empty()) to["server_name"] = from.server_name;
+  if (!from.serial.empty()) to["serial"] = from.serial;
+  if (!from.shown.empty()) to["shown_serial"] = from.shown;
+  if (!from.reason.empty()) to["reason"] = from.reason;
+  if (from.lag)
+    to["lag_ms"] = std::chrono::duration_cast<std::chrono::milliseconds>(*from.lag).count();
+  put_time(to, "next_time", from.next);
+  return to;
+}
+
+json::object source(const store::SourceStatus& from) {
+  json::object to;
+  to["name"] = from.secret.to_string();
+  to["state"] = std::string(store::to_string(from.state));
+  if (!from.reason.empty()) to["reason"] = from.reason;
+  put_time(to, "read", from.read_at);
+  return to;
+}
+
+/// Certificates from Secrets, also those of which nothing was read yet.
+void add_read_ones(const Gatehouse& gatehouse, json::array& to) {
+  std::map<std::string, store::SourceStatus> by_certificate;
+  if (gatehouse.kubernetes())
+    for (auto& status : gatehouse.kubernetes()->sources())
+      by_certificate[status.certificate] = std::move(status);
+  const auto& read = gatehouse.secret_credentials();
+  for (const store::SourceTarget& target : gatehouse.config().kubernetes.sources) {
+    const auto credential = read.find(target.certificate);
+    json::object entry;
+    if (credential != read.end()) {
+      entry = kept_elsewhere(*credential->second, "secret", gatehouse.now());
+    } else {
+      entry = {{"name", target.certificate},     {"kind", "secret"},
+               {"names", strings(target.names)}, {"state", "none"},
+               {"is_temporary", true},           {"failures", 0}};
+    }
+    auto& status = by_certificate[target.certificate];
+    status.secret = target.secret;
+    entry["source"] = source(status);
+    to.emplace_back(std::move(entry));
+  }
+}
+
+/// To each certificate the Secrets that it is mirrored into, and the gateway that is to serve it.
+void add_secrets(const Gatehouse& gatehouse, json::array& to) {
+  if (!gatehouse.kubernetes()) return;
+  std::map<std::string, json::array> by_certificate;
+  for (const auto& status : gatehouse.kubernetes()->secrets())
+    by_certificate[status.certificate].emplace_back(secret(status));
+  for (auto& entry : to) {
+    const auto found = by_certificate.find(std::string(entry.at("name").as_string()));
+    if (found != by_certificate.end()) entry.as_object()["secrets"] = std::move(found->second);
+  }
+  std::map<std::string, json::object> gateways;
+  for (const auto& status : gatehouse.kubernetes()->gateways())
+    gateways[status.certificate] = gateway(status);
+  for (auto& entry : to) {
+    const auto found = gateways.find(std::string(entry.at("name").as_string()));
+    if (found != gateways.end()) entry.as_object()["gateway"] = std::move(found->second);
+  }
+}
+
 json::array certificates(const Gatehouse& gatehouse) {
   json::array all;
   for (const auto& status : gatehouse.keeper().status()) all.emplace_back(managed(status));
   for (const auto& credential : gatehouse.file_credentials())
-    all.emplace_back(from_file(*credential, gatehouse.now()));
+    all.emplace_back(kept_elsewhere(*credential, "file", gatehouse.now()));
+  add_read_ones(gatehouse, all);
+  add_secrets(gatehouse, all);
   return all;
+}
+
+json::array backends(const LoopFacts& loops) {
+  std::vector<std::vector<proxy::BackendStatus>> by_loop;
+  for (const auto& loop : loops) by_loop.push_back(loop.backends);
+  json::array all;
+  for (const proxy::BackendStatus& backend : proxy::sum_of(std::move(by_loop))) {
+    json::array hosts;
+    for (const proxy::HostStatus& host : backend.hosts) {
+      json::object to;
+      to["address"] = host.address;
+      to["state"] = std::string(to_string(host.state));
+      if (!host.reason.empty()) to["reason"] = host.reason;
+      to["requests"] = host.requests;
+      to["connections"] = host.connections;
+      hosts.emplace_back(std::move(to));
+    }
+    json::object to;
+    to["name"] = backend.name;
+    to["usable"] = backend.usable;
+    to["is_panicking"] = backend.is_panicking;
+    to["hosts"] = std::move(hosts);
+    all.emplace_back(std::move(to));
+  }
+  return all;
+}
+
+json::object cluster(const Cluster::View& from) {
+  json::object to;
+  to["node"] = from.node;
+  to["holder"] = from.holder;
+  to["since"] = from.since;
+  if (from.seen_ago)
+    to["seen_ago_s"] = std::chrono::duration_cast<std::chrono::seconds>(*from.seen_ago).count();
+  to["is_holder"] = from.is_holder;
+  to["may_issue"] = from.may_issue;
+  to["sync"] = from.sync;
+  to["certificates"] = from.certificates;
+  to["unshared"] = from.unshared;
+  to["error"] = from.error;
+  return to;
 }
 
 /// By the certificate's own name first, then by a covered host.
@@ -92,11 +217,15 @@ net::CredentialPtr find(const Gatehouse& gatehouse, std::string_view name) {
   if (auto kept = gatehouse.keeper().find(name)) return kept;
   for (const auto& credential : gatehouse.file_credentials())
     if (credential->name == name) return credential;
+  const auto& read = gatehouse.secret_credentials();
+  if (const auto known = read.find(std::string(name)); known != read.end()) return known->second;
   const auto& table = gatehouse.proxy().certificates();
   if (table)
     if (auto served = table->find(name, gatehouse.now())) return served;
   // Covered, though no vhost has it.
   for (const auto& credential : gatehouse.file_credentials())
+    if (credential->facts.covers(name)) return credential;
+  for (const auto& [certificate, credential] : read)
     if (credential->facts.covers(name)) return credential;
   for (const auto& status : gatehouse.keeper().status())
     if (auto kept = gatehouse.keeper().find(status.name); kept && kept->facts.covers(name))
@@ -109,7 +238,7 @@ Error unknown(std::string_view name) {
 }
 }  // namespace
 
-std::string status_json(const Gatehouse& gatehouse) {
+std::string status_json(const Gatehouse& gatehouse, const LoopFacts& loops) {
   json::object status;
   status["version"] = GATEHOUSE_VERSION;
   status["config"] = gatehouse.config().file;
@@ -123,8 +252,17 @@ std::string status_json(const Gatehouse& gatehouse) {
     listeners.emplace_back(
         json::object{{"address", address}, {"protocol", is_tls ? "https" : "http"}});
   status["listeners"] = std::move(listeners);
-  status["connections"] = gatehouse.proxy().connections();
-  status["requests"] = gatehouse.proxy().requests();
+  std::size_t connections = 0, requests = 0;
+  json::array workers;
+  for (const auto& loop : loops) {
+    connections += loop.connections;
+    requests += loop.requests;
+    workers.emplace_back(
+        json::object{{"connections", loop.connections}, {"requests", loop.requests}});
+  }
+  status["connections"] = connections;
+  status["requests"] = requests;
+  status["workers"] = std::move(workers);
   status["vhosts"] = gatehouse.config().proxy.vhosts.size();
   json::object store;
   store["path"] = gatehouse.database().path();
@@ -141,6 +279,8 @@ std::string status_json(const Gatehouse& gatehouse) {
     if (!reload->error.empty()) facts["error"] = reload->error;
     status["last_reload"] = std::move(facts);
   }
+  if (gatehouse.cluster()) status["cluster"] = cluster(gatehouse.cluster()->view());
+  status["backends"] = backends(loops);
   status["certificates"] = certificates(gatehouse);
   return to_text(status) + "\n";
 }

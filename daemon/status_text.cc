@@ -49,6 +49,45 @@ std::string next_of(const json::object& certificate) {
   return text(certificate, "next_action") + " at " + text(certificate, "next_time");
 }
 
+/// A line for each Secret; `all`: those that are in order, too.
+std::string secret_lines(const json::object& certificate, bool all) {
+  std::string out;
+  const json::value* secrets = certificate.if_contains("secrets");
+  if (!secrets || !secrets->is_array()) return out;
+  for (const json::value& entry : secrets->as_array()) {
+    if (!entry.is_object()) continue;
+    const json::object& secret = entry.as_object();
+    if (!all && text(secret, "state") == "synced") continue;
+    out += fmt::format("  secret {}: {}", text(secret, "name"), text(secret, "state"));
+    if (secret.contains("reason")) out += ", " + text(secret, "reason");
+    if (secret.contains("owner")) out += fmt::format(" (owner: {})", text(secret, "owner"));
+    out += "\n";
+  }
+  return out;
+}
+
+/// How an object that is named "name", or "address", is.
+std::string state_line(std::string_view what, const json::object& of) {
+  std::string out = fmt::format(
+      "  {} {}: {}", what, text(of, of.contains("name") ? "name" : "address"), text(of, "state"));
+  if (of.contains("reason")) out += ", " + text(of, "reason");
+  return out + "\n";
+}
+
+/// The Secret that it is read from, and the gateway that is to serve it.
+std::string origin_and_gateway(const json::object& certificate, bool all) {
+  std::string out;
+  if (const json::value* source = certificate.if_contains("source");
+      source && source->is_object() &&
+      (all || text(source->as_object(), "state") != "synced" ||
+       source->as_object().contains("reason")))
+    out += state_line("read from", source->as_object());
+  if (const json::value* gateway = certificate.if_contains("gateway");
+      gateway && gateway->is_object() && (all || text(gateway->as_object(), "state") == "late"))
+    out += state_line("gateway", gateway->as_object());
+  return out;
+}
+
 std::string table(const json::array& certificates) {
   std::string out = fmt::format("{:<32} {:<10} {:<20} {:<18} {}\n", "CERTIFICATE", "STATE",
                                 "NOT AFTER", "ISSUER", "NEXT");
@@ -64,7 +103,51 @@ std::string table(const json::array& certificates) {
                          text(error->as_object(), "issuer"), text(error->as_object(), "message"));
     if (certificate.contains("not_saved"))
       out += fmt::format("  not saved: {}\n", text(certificate, "not_saved"));
+    out += secret_lines(certificate, /*all=*/false);
+    out += origin_and_gateway(certificate, /*all=*/false);
   }
+  return out;
+}
+
+/// Only backends with several hosts, or with one that is not well: the rest says nothing new.
+std::string backend_table(const json::array& backends) {
+  std::string out;
+  for (const json::value& entry : backends) {
+    if (!entry.is_object()) continue;
+    const json::object& backend = entry.as_object();
+    const json::value* hosts = backend.if_contains("hosts");
+    if (!hosts || !hosts->is_array()) continue;
+    const std::string all = std::to_string(hosts->as_array().size());
+    if (all == "1" && text(backend, "usable") == "1") continue;
+    out += fmt::format("{:<32} {} of {} usable{}\n", text(backend, "name"), text(backend, "usable"),
+                       all, has(backend, "is_panicking") ? ", health is ignored (panic)" : "");
+    for (const json::value& host : hosts->as_array()) {
+      if (!host.is_object() || text(host.as_object(), "state") == "healthy") continue;
+      const json::object& facts = host.as_object();
+      out += fmt::format("  {:<30} {}{}\n", text(facts, "address"), text(facts, "state"),
+                         facts.contains("reason") ? ": " + text(facts, "reason") : "");
+    }
+  }
+  return out.empty() ? out : "\nBACKEND\n" + out;
+}
+
+std::string cluster_lines(const json::object& cluster) {
+  std::string out = "cluster: ";
+  if (has(cluster, "is_holder"))
+    out += fmt::format("this node ({}) issues since {}", text(cluster, "node"),
+                       text(cluster, "since"));
+  else if (text(cluster, "holder").empty())
+    out += fmt::format("nobody issues; this node is {}", text(cluster, "node"));
+  else
+    out +=
+        fmt::format("{} issues; this node is {}", text(cluster, "holder"), text(cluster, "node"));
+  out += fmt::format("\nshared: {} certificates, {}", text(cluster, "certificates"),
+                     text(cluster, "sync"));
+  if (text(cluster, "unshared") != "0")
+    out += fmt::format(", {} not yet", text(cluster, "unshared"));
+  out += "\n";
+  if (const std::string error = text(cluster, "error"); !error.empty())
+    out += fmt::format("cluster error: {}\n", error);
   return out;
 }
 
@@ -105,6 +188,15 @@ Result<std::string> status_text(std::string_view from) {
   }
   out += fmt::format("connections: {}   requests: {}   vhosts: {}\n", text(status, "connections"),
                      text(status, "requests"), text(status, "vhosts"));
+  if (const json::value* workers = status.if_contains("workers");
+      workers && workers->is_array() && workers->as_array().size() > 1) {
+    out += fmt::format("workers: {}   connections of each:", workers->as_array().size());
+    for (const json::value& entry : workers->as_array())
+      if (entry.is_object()) out += " " + text(entry.as_object(), "connections");
+    out += "\n";
+  }
+  if (const json::value* cluster = status.if_contains("cluster"); cluster && cluster->is_object())
+    out += cluster_lines(cluster->as_object());
   if (const json::value* store = status.if_contains("store");
       store && store->is_object() && store->as_object().contains("damage"))
     out += fmt::format("store: {} was damaged ({}); set aside: {}; rows saved: {}\n",
@@ -118,6 +210,9 @@ Result<std::string> status_text(std::string_view from) {
                        has(facts, "taken") ? "taken" : "refused");
     if (facts.contains("error")) out += text(facts, "error") + "\n";
   }
+  if (const json::value* backends = status.if_contains("backends");
+      backends && backends->is_array())
+    out += backend_table(backends->as_array());
   if (const json::value* certificates = status.if_contains("certificates");
       certificates && certificates->is_array())
     out += "\n" + table(certificates->as_array());
@@ -156,12 +251,14 @@ Result<std::string> certificate_text(std::string_view from) {
     line("last error",
          fmt::format("{} ({}): {}", text(error->as_object(), "at"),
                      text(error->as_object(), "issuer"), text(error->as_object(), "message")));
+  out += secret_lines(certificate, /*all=*/true);
+  out += origin_and_gateway(certificate, /*all=*/true);
   if (certificate.contains("chain")) out += "\n" + text(certificate, "chain");
   return out;
 }
 
-std::string status_page(const Gatehouse& gatehouse) {
-  const auto as_text = status_text(status_json(gatehouse));
+std::string status_page(const Gatehouse& gatehouse, const LoopFacts& loops) {
+  const auto as_text = status_text(status_json(gatehouse, loops));
   return "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>Gatehouse</title>"
          "<meta http-equiv=\"refresh\" content=\"5\"></head><body><h1>Gatehouse</h1><pre>" +
          html_escaped(as_text ? *as_text : as_text.error().message) +

@@ -22,7 +22,7 @@ void SystemdNotify::ready(const std::string& status) {
 }
 
 void SystemdNotify::pet_watchdog() {
-  sd_notify(0, "WATCHDOG=1");
+  if (!holds_ || holds_()) sd_notify(0, "WATCHDOG=1");
   watchdog_.arm(watchdog_period_);
 }
 
@@ -40,8 +40,8 @@ void SystemdNotify::reloaded(const std::string& status) {
 
 void SystemdNotify::stopping() { sd_notify(0, "STOPPING=1"); }
 
-proxy::InheritedSockets inherited_sockets(const std::vector<net::ListenAddress>& wanted) {
-  proxy::InheritedSockets sockets;
+proxy::ListenSockets inherited_sockets(const std::vector<net::ListenAddress>& wanted) {
+  proxy::ListenSockets sockets;
   const int count = sd_listen_fds(/*unset_environment=*/1);
   for (int i = 0; i < count; ++i) {
     const int descriptor = SD_LISTEN_FDS_START + i;
