@@ -1,10 +1,13 @@
 """Exchanges that end early: a cut body never looks whole, and who goes away cancels the other's work."""
+import socket
+import threading
 import time
 
 import h2.settings
 import pytest
 
-from backends import Closed, answer
+from backends import Closed, answer, ok
+from clients import RawClient
 from gatehouse import wait_until
 
 INTERNAL_ERROR, CANCEL = 2, 8
@@ -14,7 +17,8 @@ INITIAL_WINDOW_SIZE = h2.settings.SettingCodes.INITIAL_WINDOW_SIZE
 @pytest.fixture(scope="module")
 def edge(start_edge):
     return start_edge(limits={"stall_timeout": "1500ms"},
-                      routes=[{"match": {"exact": "/respond"}, "respond": {"status": 200, "body": "hello"}}])
+                      routes=[{"match": {"exact": "/respond"}, "respond": {"status": 200, "body": "hello"}}],
+                      vhosts=[{"host": "plain.example.test", "http": "serve", "backend": "h1", "certificate": "site"}])
 
 
 def cut_length(connection, request):
@@ -55,20 +59,35 @@ def test_a_cut_body_never_looks_whole(edge, what):
     for version in ("h1", "h2"):
         path = f"/quick/cut-{what}-{version}"
         edge.h1.on(path, script)
-        if version == "h1":
-            with edge.raw() as client:
-                # A cut in the same moment as the head: the connection ends, and that is all.
-                got = client.get_or_nothing(path)
-                assert got is None or (got.status, got.is_whole) == (200, False)
-                assert client.ends()
-        else:
-            with edge.h2() as client:
-                got = client.get(path)
-                assert (got.is_whole, got.reset_code) == (False, INTERNAL_ERROR)
+        client = edge.raw() if version == "h1" else edge.h2()
+        with client:
+            got = client.get(path)
+            if what == "bad-chunk":  # It came with the head, of which nothing had gone out yet.
+                assert (got.status, got.is_whole) == (502, True)
+            else:
+                assert (got.status, got.is_whole) == (200, False)
+                assert b"only a part".startswith(got.body)
+                assert client.ends() if version == "h1" else got.reset_code == INTERNAL_ERROR
+            if version == "h2":
                 assert client.get("/after-cut").status == 200  # The connection goes on.
-        assert got is None or b"only a part".startswith(got.body)
         line = edge.logged(path)
-        assert (line["status"], line["flags"]) == ("200", flags)
+        assert (line["status"], line["flags"]) == (str(got.status), flags)
+
+
+@pytest.mark.parametrize("tls", [True, False])
+def test_a_cut_body_whose_end_is_the_connections_is_broken_off(edge, tls):
+    def until_close(connection, request):
+        connection.send(b"HTTP/1.1 200 OK\r\n\r\nall there is")
+        return False
+
+    for path, script, is_whole in (("/cut-10", cut_chunks, False), ("/whole-10", until_close, True)):
+        path = f"{path}-{tls}"
+        edge.h1.on(path, script)
+        with edge.raw(tls=tls, name="www.example.test" if tls else "plain.example.test") as client:
+            client.send(f"GET {path} HTTP/1.0\r\nHost: {'www' if tls else 'plain'}.example.test\r\n\r\n")
+            got = client.read()
+            assert (got.status, got.is_whole) == (200, is_whole)
+            assert got.get("transfer-encoding") is None and got.get("content-length") is None
 
 
 def test_a_cut_body_of_an_h2c_backend_never_looks_whole(edge):
@@ -76,13 +95,10 @@ def test_a_cut_body_of_an_h2c_backend_never_looks_whole(edge):
         stream.send([(":status", "200")], b"only a part", end=False)
         stream.reset(INTERNAL_ERROR)
     edge.h2c.on("/h2c/cut", cut)
-    with edge.raw() as client:
-        got = client.get_or_nothing("/h2c/cut")
-        assert got is None or (got.status, got.is_whole) == (200, False)
-        assert client.ends()
-    with edge.h2() as client:
-        got = client.get("/h2c/cut")
-        assert (got.is_whole, got.reset_code) == (False, INTERNAL_ERROR)
+    for client in (edge.raw(), edge.h2()):
+        with client:
+            got = client.get("/h2c/cut")  # A 502 when all of it came in one read.
+            assert (got.status, got.is_whole) in ((200, False), (502, True))
 
 
 def test_a_cut_body_of_a_client_never_looks_whole(edge):
@@ -196,14 +212,17 @@ def test_an_early_answer_reaches_the_client_and_stops_its_body(edge):
 
 
 def test_a_backend_that_takes_nothing_of_a_body_is_504(edge):
+    over = threading.Event()
+
     def never_reads(connection, request):
-        time.sleep(6)
+        over.wait(30)
         return False
     edge.h1.on("/never-reads", never_reads)
     with edge.h2() as client:
         stream = client.start("POST", "/never-reads", end=False)
         client.send(stream, b"x" * 20_000_000, end=False)
-        got = client.wait(stream, lambda reply: reply.status)
+        got = client.wait(stream, lambda reply: reply.fields)
+        over.set()
         assert got.status == 504
     assert edge.logged("/never-reads")["flags"] == "UT"
 
@@ -235,6 +254,28 @@ def test_a_slow_reader_does_not_grow_memory_and_holds_the_backend_back(start_edg
         assert sent[0] < 30_000_000  # What the sockets' buffers on the way hold.
         assert edge.daemon.resident_kib() - before < 24 * 1024  # Mostly what AddressSanitizer keeps.
     wait_until(lambda: edge.h1.connections[-1].sock.fileno() < 0, 6, "the end of the backend's work")
+
+
+def test_a_reader_that_begins_late_gets_the_last_byte(start_edge):
+    """Whatever is left of a response when the socket is full: in our buffer, or encrypted behind it."""
+    edge = start_edge()
+    sizes = range(30_000, 330_000, 10_000)
+    clients = []
+    for size in sizes:
+        edge.h1.on(f"/late-{size}", ok(b"x" * size))
+        small = socket.socket()
+        small.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        small.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)  # Keeps the sender's buffer small, too.
+        small.settimeout(20)
+        small.connect(("127.0.0.1", edge.daemon.https))
+        clients.append(RawClient(edge.daemon.https, over=small))
+        clients[-1].request("GET", f"/late-{size}")
+    for size in sizes:
+        edge.h1.request(f"/late-{size}")
+    time.sleep(1)  # Until the sockets are full.
+    for size, client in zip(sizes, clients):
+        with client:
+            assert len(client.read().body) == size
 
 
 def test_a_reader_that_takes_nothing_is_given_up(edge):
