@@ -9,6 +9,7 @@ import h2.connection
 import h2.errors
 import h2.events
 import h2.exceptions
+import h2.settings
 
 from gatehouse import wait_until
 
@@ -135,19 +136,19 @@ def ok(body=b"ok\n"):
 class Server:
     """Accepts connections on a port of its own, each in a thread of its own."""
 
-    def __init__(self, tls=None, unix=None):
-        self.tls, self.unix = tls, unix
+    def __init__(self, tls=None, unix=None, at=("127.0.0.1", 0)):
+        self.tls, self.unix, self.address = tls, unix, at[0]
         self.connections = []
         if unix:
             self.listener = socket.create_server(unix, family=socket.AF_UNIX, backlog=512)
         else:
-            self.listener = socket.create_server(("127.0.0.1", 0), backlog=512)
+            self.listener = socket.create_server(at, backlog=512)
             self.port = self.listener.getsockname()[1]
         threading.Thread(target=self.accept, daemon=True).start()
 
     @property
     def url(self):
-        return f"unix:{self.unix}" if self.unix else f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
+        return f"unix:{self.unix}" if self.unix else f"{'https' if self.tls else 'http'}://{self.address}:{self.port}"
 
     def accept(self):
         while True:
@@ -177,11 +178,11 @@ class RawBackend(Server):
     """HTTP/1.1 by hand. A script for each path (None: for all others) is called with the connection
     and the request's head, and returns True when the connection goes on."""
 
-    def __init__(self, default=None, tls=None, unix=None):
+    def __init__(self, default=None, tls=None, unix=None, at=("127.0.0.1", 0)):
         self.scripts = {None: default or ok()}
         self.requests = []
         self.failures = []
-        super().__init__(tls, unix)
+        super().__init__(tls, unix, at)
 
     def on(self, path, script):
         self.scripts[path] = script
@@ -223,6 +224,7 @@ class H2Stream:
         self.trailers = []
         self.is_whole = False
         self.reset_code = None  # when the proxy reset it
+        self.waiting, self.ends_with = b"", None  # body that waits for a window, then its end
 
     def __getitem__(self, name):
         values = [value for key, value in self.fields if key == name]
@@ -234,10 +236,29 @@ class H2Stream:
         if headers is not None:
             h2_side.send_headers(self.number, headers, end_stream=end and body is None and not trailers)
         if body is not None:
-            h2_side.send_data(self.number, body, end_stream=end and not trailers)
-        if trailers:
+            self.waiting += body
+            self.ends_with = (trailers,) if end or trailers else None
+            self.send_what_may_go()
+        elif trailers:
             h2_side.send_headers(self.number, trailers, end_stream=True)
         self.connection.flush()
+
+    def send_what_may_go(self):
+        """As much as the windows allow; the rest goes when they open."""
+        h2_side = self.connection.state
+        while True:
+            room = min(h2_side.local_flow_control_window(self.number), h2_side.max_outbound_frame_size)
+            piece, self.waiting = self.waiting[:room], self.waiting[room:]
+            is_last = not self.waiting and self.ends_with is not None
+            if not piece and not is_last:
+                return
+            trailers = is_last and self.ends_with[0]
+            h2_side.send_data(self.number, piece, end_stream=is_last and not trailers)
+            if trailers:
+                h2_side.send_headers(self.number, trailers, end_stream=True)
+            if is_last:
+                self.ends_with = None
+                return
 
     def reset(self, code):
         self.connection.state.reset_stream(self.number, code)
@@ -255,6 +276,8 @@ class H2Connection:
         self.sock.sendall(self.state.data_to_send())
 
     def serve(self):
+        if self.backend.first_settings:
+            self.state.local_settings = h2.settings.Settings(client=False, initial_values=self.backend.first_settings)
         self.state.initiate_connection()
         if self.backend.settings:
             self.state.update_settings(self.backend.settings)
@@ -278,8 +301,14 @@ class H2Connection:
         elif isinstance(event, h2.events.DataReceived):
             self.streams[event.stream_id].body += event.data
             self.state.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+            if script := self.backend.at_data.get(self.streams[event.stream_id].path):
+                script(self.streams[event.stream_id], event.data)
         elif isinstance(event, h2.events.TrailersReceived):
             self.streams[event.stream_id].trailers = [(n.decode(), v.decode()) for n, v in event.headers]
+        elif isinstance(event, (h2.events.WindowUpdated, h2.events.RemoteSettingsChanged)):
+            for stream in list(self.streams.values()):
+                if stream.waiting and stream.reset_code is None:
+                    stream.send_what_may_go()
         elif isinstance(event, h2.events.StreamReset):
             self.streams[event.stream_id].reset_code = int(event.error_code)
         elif isinstance(event, h2.events.StreamEnded):
@@ -297,14 +326,16 @@ def h2_ok(body=b"ok\n"):
 
 class H2Backend(Server):
     """HTTP/2 by prior knowledge, or by ALPN with tls. Scripts run when a request is whole; those of
-    `at_head` when its head came."""
+    `at_head` when its head came, of `at_data` for each piece of its body. `settings` are sent behind
+    the first ones, which are `first_settings`."""
 
-    def __init__(self, default=None, tls=None, settings=None):
-        self.settings = settings
+    def __init__(self, default=None, tls=None, settings=None, first_settings=None, at=("127.0.0.1", 0)):
+        self.settings, self.first_settings = settings, first_settings
         self.scripts = {None: default or h2_ok()}
         self.at_head = {}
+        self.at_data = {}
         self.streams = []
-        super().__init__(tls)
+        super().__init__(tls, at=at)
 
     def on(self, path, script):
         self.scripts[path] = script

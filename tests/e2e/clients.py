@@ -25,10 +25,10 @@ class Answer:
 
 
 class RawClient:
-    """HTTP/1.1 by hand, over TLS or plain."""
+    """HTTP/1.1 by hand, over TLS or plain; `over` is a connected socket of the caller's, for TLS."""
 
-    def __init__(self, port, server_name="www.example.test", tls=True):
-        self.sock = (tls_connect(port, server_name) if tls
+    def __init__(self, port, server_name="www.example.test", tls=True, over=None):
+        self.sock = (tls_connect(port, server_name, ragged=False, over=over) if tls
                      else socket.create_connection(("127.0.0.1", port), timeout=20))
         self.buffer = b""
         self.is_ended = False

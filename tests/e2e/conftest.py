@@ -84,3 +84,21 @@ def module_hello(tmp_path_factory, module_cleanup):
         wait_until(lambda: accepts(port), 10, "helloworld's start")
         return port
     return start
+
+
+@pytest.fixture(scope="module")
+def start_kube(tmp_path_factory, module_cleanup):
+    """Starts Kubernetes apiservers (kube.py); they end with the file's last test. Skips where there is none."""
+    from kube import Kube
+
+    def start(**options):
+        kube = Kube(tmp_path_factory.mktemp("kube"), **options)
+        module_cleanup.callback(kube.stop)
+        return kube
+    return start
+
+
+@pytest.fixture(scope="module")
+def kube(start_kube):
+    """One apiserver for the tests of a whole file."""
+    return start_kube()

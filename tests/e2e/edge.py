@@ -11,14 +11,14 @@ LINE = re.compile(r'^\[(?P<start>[^]]*)\] "(?P<method>\S+) (?P<path>\S+) (?P<pro
                   r'(?P<bytes_in>\d+) (?P<bytes_out>\d+) (?P<duration>\d+) (?P<backend_ms>\S+) "(?P<xff>[^"]*)" '
                   r'"(?P<agent>[^"]*)" "(?P<id>[^"]*)" "(?P<authority>[^"]*)" "(?P<endpoint>[^"]*)"$', re.MULTILINE)
 
-NAMES = ["www.example.test", "mobile.example.test", "*.wild.example.test", "127.0.0.1"]
+NAMES = ["www.example.test", "plain.example.test", "mobile.example.test", "*.wild.example.test", "127.0.0.1"]
 
 
 class Edge:
     """The daemon with `h1` (HTTP/1.1) behind every path, `h2c` behind /h2c, nobody behind /dead, and
     the same two behind /quick and /h2c-quick with a short response timeout."""
 
-    def __init__(self, directory, limits=None, routes=(), backends=None, vhosts=(), binary=None, **config):
+    def __init__(self, directory, limits=None, routes=(), backends=None, vhosts=(), binary=None, env=None, **config):
         self.h1, self.h2c = RawBackend(), H2Backend()
         dead, = free_ports(1)
         self.dead = f"127.0.0.1:{dead}"
@@ -34,7 +34,7 @@ class Edge:
             "certificates": {"site": {"certificate_file": self.certificate, "key_file": self.key},
                              **config.pop("certificates", {})},
             "limits": limits or {}, "backends": named,
-            "vhosts": [{"host": "www.example.test", "certificate": "site", "routes": all_routes}, *vhosts], **config}, binary=binary)
+            "vhosts": [{"host": "www.example.test", "certificate": "site", "routes": all_routes}, *vhosts], **config}, binary=binary, env=env)
 
     def raw(self, tls=True, name="www.example.test"):
         return RawClient(self.daemon.https if tls else self.daemon.http, name, tls)

@@ -1,4 +1,5 @@
 """What the end-to-end tests share: the daemon, its peers, and small clients."""
+import ctypes
 import json
 import os
 import pathlib
@@ -15,6 +16,7 @@ BINARY = pathlib.Path(os.environ.get("GATEHOUSE", ROOT / "build/debug/gatehouse"
 RELEASE = ROOT / "build/release/gatehouse"
 INTEROP = ROOT / "build/interop"
 SUPPORT = ROOT / "tests/support"
+FULL = bool(os.environ.get("GATEHOUSE_FULL"))  # the long forms of the proofs: tests/proofs
 
 
 def free_ports(count):
@@ -100,9 +102,11 @@ class Process:
 
 
 class Daemon(Process):
-    """gatehouse run with a configuration given as a dict (JSON is YAML)."""
+    """gatehouse run with a configuration given as a dict (JSON is YAML); or as `text`, or in a
+    file at `path` that is there: of these the dict has the ports."""
 
-    def __init__(self, directory, config, binary=None, env=None, wait=True, name="gatehouse"):
+    def __init__(self, directory, config, binary=None, env=None, wait=True, name="gatehouse", text=None, path=None):
+        self.text = text
         self.directory = pathlib.Path(directory)
         self.binary = binary or BINARY
         self.config = dict(config)
@@ -115,8 +119,9 @@ class Daemon(Process):
         admin, = free_ports(1)
         self.config.setdefault("admin", {"listen": f"127.0.0.1:{admin}",
                                          "socket": str(self.directory / "control.sock")})
-        self.config_path = self.directory / "gatehouse.yaml"
-        self.write_config()
+        self.config_path = path or self.directory / "gatehouse.yaml"
+        if not path:
+            self.write_config()
         sanitizers = {"ASAN_OPTIONS": "abort_on_error=0:exitcode=99", "UBSAN_OPTIONS": "print_stacktrace=1"}
         super().__init__([self.binary, "run", "--config", self.config_path],
                          self.directory / f"{name}.log", env={**sanitizers, **(env or {})})
@@ -141,7 +146,7 @@ class Daemon(Process):
         return self._port([self.config["admin"]["listen"]])
 
     def write_config(self):
-        self.config_path.write_text(json.dumps(self.config, indent=1))
+        self.config_path.write_text(self.text or json.dumps(self.config, indent=1))
 
     def is_alive(self):
         return fetch_admin(self.admin, "/livez")[0] == 200
@@ -300,14 +305,14 @@ def curl(*words, seconds=30):
     return done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
 
 
-def tls_connect(port, server_name, alpn=("http/1.1",), ca_file=None, version=None, host="127.0.0.1"):
-    """A TLS connection to the daemon; not verified without ca_file."""
+def tls_connect(port, server_name, alpn=("http/1.1",), ca_file=None, version=None, host="127.0.0.1", ragged=True, over=None):
+    """A TLS connection to the daemon; not verified without ca_file. `ragged`: an end without close_notify is an end."""
     context = ssl.create_default_context(cafile=ca_file) if ca_file else ssl._create_unverified_context()
     context.set_alpn_protocols(list(alpn))
     if version:
         context.minimum_version = context.maximum_version = version
-    raw = socket.create_connection((host, port), timeout=20)
-    return context.wrap_socket(raw, server_hostname=server_name)
+    raw = over or socket.create_connection((host, port), timeout=20)
+    return context.wrap_socket(raw, server_hostname=server_name, suppress_ragged_eofs=ragged)
 
 
 def presented(port, server_name):
@@ -326,3 +331,27 @@ def served_serial(port, server_name, host="127.0.0.1"):
     done = subprocess.run(["openssl", "x509", "-noout", "-serial"], input=pem, capture_output=True,
                           text=True, check=True)
     return done.stdout.strip().split("=")[1].lower()
+
+
+PTRACE_SEIZE, PTRACE_INTERRUPT, PTRACE_DETACH = 0x4206, 0x4207, 17
+
+
+class Frozen:
+    """Stops one thread of a process, as a bug that blocks a loop would."""
+
+    def __init__(self, pid, name):
+        self.thread, = (int(task.name) for task in pathlib.Path(f"/proc/{pid}/task").iterdir()
+                        if (task / "comm").read_text().strip() == name)
+        self.ptrace = ctypes.CDLL(None, use_errno=True).ptrace
+        self.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
+
+    def __enter__(self):
+        if self.ptrace(PTRACE_SEIZE, self.thread, None, None) != 0:
+            import pytest
+            pytest.skip(f"no thread may be traced here: {os.strerror(ctypes.get_errno())}")
+        assert self.ptrace(PTRACE_INTERRUPT, self.thread, None, None) == 0
+        os.waitpid(self.thread, 0x40000000)  # __WALL: until it stands still.
+        return self
+
+    def __exit__(self, *_):
+        assert self.ptrace(PTRACE_DETACH, self.thread, None, None) == 0

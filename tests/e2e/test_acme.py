@@ -68,7 +68,7 @@ def names_of(certificate):
 def test_before_the_first_issue_a_temporary_certificate_is_served_and_said(world):
     # This one has no CA that answers: it stays as it is.
     text = presented(world.https, "failover.mydomain.test")
-    assert "CN = Gatehouse temporary certificate" in text
+    assert "CN=Gatehouse temporary certificate" in text.replace("CN = ", "CN=")  # OpenSSL 3.5 has no spaces.
     assert "DNS:failover.mydomain.test" in text
     entry = world.certificate("failover.mydomain.test")
     assert entry["is_temporary"] and entry["state"] != "valid"

@@ -42,7 +42,7 @@ def serving(start_daemon, site):
 
 @pytest.mark.parametrize("words", [[], ["nonsense"], ["status", "--nonsense"], ["certificates"],
                                    ["certificates", "show"], ["certificates", "export"], ["check", "extra"],
-                                   ["certificates", "revoke", "x"], ["import", "x.yaml"], ["--config"]],
+                                   ["certificates", "revoke", "x"], ["import"], ["--config"]],
                          ids=" ".join)
 def test_wrong_usage_is_2_and_said_on_stderr(words):
     code, out, error = gatehouse(*words)

@@ -5,7 +5,7 @@ import subprocess
 import pytest
 
 from backends import h2_ok, ok
-from gatehouse import INTEROP, make_certificate
+from gatehouse import FULL, INTEROP, make_certificate
 
 H2SPEC = INTEROP / "h2spec"
 pytestmark = pytest.mark.skipif(not H2SPEC.exists(), reason="h2spec is missing: tests/interop/install")
@@ -24,9 +24,10 @@ def edge(start_edge, tmp_path_factory):
     return edge
 
 
+@pytest.mark.parametrize("round", range(10 if FULL else 1))
 @pytest.mark.parametrize("strict, cases", [([], 145), (["--strict"], 146)])
 @pytest.mark.parametrize("path", ["/h1", "/h2c"])
-def test_every_case_of_h2spec_passes(edge, path, strict, cases):
+def test_every_case_of_h2spec_passes(edge, path, strict, cases, round):
     done = subprocess.run([H2SPEC, "-t", "-k", "-h", "127.0.0.1", "-p", str(edge.daemon.https), "-P", path, *strict],
                           capture_output=True, text=True, timeout=400)
     said = re.search(r"(\d+) tests, (\d+) passed, (\d+) skipped, (\d+) failed", done.stdout)

@@ -49,22 +49,25 @@ def test_the_manual_page_and_the_readme_know_every_command():
     assert len(own) >= 6 and len(below) >= 4
     for command in own + below:
         assert re.search(rf"\b{command}\b", manual), command
-        if command not in ("import", "certificates import", "certificates revoke"):  # Not supported yet.
+        if command not in ("certificates import", "certificates revoke"):  # Not supported yet.
             assert f"`gatehouse {command}" in readme, command
 
 
 @pytest.mark.parametrize("number", [0, 1])
 def test_a_configuration_of_the_readme_checks(number, tmp_path):
     blocks = re.findall(r"^```yaml\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
-    assert len(blocks) == 2
+    assert len(blocks) == 3  # the last is a part of one
     (tmp_path / "tls").mkdir()
     chain, key = make_certificate(tmp_path / "tls", ["*.shop.mydomain.com"], name="chain")
     shutil.move(key, tmp_path / "tls/key.pem")
-    shutil.copy(chain, tmp_path / "tls/mesh-ca.pem")
+    for name in ("mesh-ca.pem", "clients.pem"):
+        shutil.copy(chain, tmp_path / "tls" / name)
+    shutil.copy(ROOT / "tests/config_errors/files/clients.crl", tmp_path / "tls")
     config = tmp_path / "gatehouse.yaml"
     config.write_text(blocks[number])
     done = subprocess.run([str(BINARY), "check", "--config", str(config)], capture_output=True, text=True, timeout=60)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.returncode == 0, done.stderr
+    assert all(warning.startswith("this is no pod") for warning in re.findall(r": warning: (.*)", done.stderr)), done.stderr
 
 
 def test_the_mistake_that_the_readme_shows_is_shown_like_that(tmp_path):

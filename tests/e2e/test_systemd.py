@@ -1,4 +1,5 @@
 """What systemd sees: the units, inherited sockets, notifications, and the sandbox's system calls."""
+import contextlib
 import re
 import shlex
 import shutil
@@ -9,7 +10,7 @@ import time
 
 import pytest
 
-from gatehouse import BINARY, RELEASE, ROOT, accepts, curl, free_ports, tls_connect, wait_until
+from gatehouse import BINARY, Frozen, RELEASE, ROOT, accepts, curl, free_ports, tls_connect, wait_until
 
 UNITS = ROOT / "systemd"
 SERVICE = UNITS / "gatehouse.service"
@@ -139,6 +140,18 @@ def test_an_address_without_an_inherited_socket_is_bound(start_by_socket):
     daemon.assert_clean()
 
 
+@needs_activate
+def test_an_inherited_socket_feeds_all_loops(start_by_socket):
+    https, http = free_ports(2)
+    daemon = start_by_socket([f"127.0.0.1:{http}", f"127.0.0.1:{https}"],
+                             {"workers": 4, "listen": {"https": [f"127.0.0.1:{https}"], "http": [f"127.0.0.1:{http}"]}})
+    with contextlib.ExitStack() as stack:
+        for _ in range(8):
+            stack.enter_context(tls_connect(https, "www.example.test"))
+        assert [worker["connections"] for worker in daemon.status()["workers"]] == [2, 2, 2, 2]
+    daemon.assert_clean()
+
+
 # ---- notifications ----------------------------------------------------------------------------
 
 class Notifications:
@@ -168,8 +181,8 @@ def notifications(tmp_path, cleanup):
 
 @pytest.fixture
 def start_notifying(start_daemon, notifications, site):
-    def start(**env):
-        config = {"certificates": {"site": {"certificate_file": site[0], "key_file": site[1]}},
+    def start(workers=1, **env):
+        config = {"workers": workers, "certificates": {"site": {"certificate_file": site[0], "key_file": site[1]}},
                   "vhosts": [{"host": "www.example.test", "certificate": "site",
                               "routes": [{"respond": {"status": 200, "body": "ok\n"}}]}]}
         return start_daemon(config, wait=False, env={"NOTIFY_SOCKET": notifications.path, **env})
@@ -222,6 +235,20 @@ def test_the_watchdog_is_fed_within_each_period(start_notifying, notifications):
     assert "READY" in notifications.next()
     for _ in range(3):
         assert notifications.next(seconds=2) == {"WATCHDOG": "1"}
+
+
+def test_the_watchdog_is_not_fed_while_a_loop_does_not_turn(start_notifying, notifications):
+    daemon = start_notifying(workers=3, WATCHDOG_USEC="1000000")
+    assert "READY" in notifications.next()
+    for _ in range(2):
+        assert notifications.next(seconds=2) == {"WATCHDOG": "1"}
+    with Frozen(daemon.pid, "gatehouse-2"):
+        # One may be on its way, of a sign of life that the loop gave before.
+        fed = sum(notifications.next(seconds=1.2) is not None for _ in range(3))
+        assert fed <= 1
+        assert "event=loop.stuck worker=2" in daemon.output()
+    assert notifications.next(seconds=2) == {"WATCHDOG": "1"}
+    daemon.assert_clean()
 
 
 def test_without_a_watchdog_nothing_more_is_said(start_notifying, notifications):
