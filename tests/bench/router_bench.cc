@@ -82,14 +82,22 @@ BENCHMARK(BM_VhostFor)->Arg(1)->Arg(10000);
 
 void BM_MatchPrefix(benchmark::State& state) {
   const auto router = *Router::compile(make_options(state.range(0)));
-  ask_round_robin(
-      state, [&](std::string_view host) { return router->match(host, "/service-3/items?page=2"); });
+  RequestHead head;
+  head.method = "GET";
+  head.path = "/service-3/items?page=2";
+  ask_round_robin(state, [&](std::string_view host) {
+    head.authority = host;
+    return router->match(head);
+  });
 }
 BENCHMARK(BM_MatchPrefix)->Arg(1)->Arg(1000)->Arg(10000);
 
 void BM_MatchRegex(benchmark::State& state) {
   const auto router = *Router::compile(make_options(1));
-  for (auto _ : state) benchmark::DoNotOptimize(router->match(host(0), "/items/123/detail"));
+  RequestHead head;
+  head.authority = host(0);
+  head.path = "/items/123/detail";
+  for (auto _ : state) benchmark::DoNotOptimize(router->match(head));
 }
 BENCHMARK(BM_MatchRegex);
 
