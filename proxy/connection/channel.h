@@ -32,6 +32,8 @@ class Channel {
   /// There is more to read although the socket may not become readable again.
   bool has_pending() const { return tls_ && tls_->has_pending(); }
 
+  /// After a failure of TLS, which has sent its alert: what follows is read as it comes.
+  void drop_tls() { tls_.reset(); }
   /// Says goodbye: close_notify, then FIN; the peer's last bytes may still be read.
   void end_output();
   /// The peer must not take the end for a goodbye: closing will reset the connection.

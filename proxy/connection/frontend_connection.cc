@@ -16,6 +16,7 @@ namespace gatehouse::proxy {
 
 namespace {
 constexpr Duration kLingerTime = std::chrono::seconds(2);
+constexpr Duration kRefusalTime = std::chrono::seconds(1);  // the same after a refused handshake
 constexpr std::size_t kLingerBytes = 1024 * 1024;
 constexpr int kReadsPerTurn = 16;
 constexpr Duration kQuietTime = std::chrono::seconds(1);  // until an idle session is made small
@@ -140,8 +141,7 @@ void FrontendConnection::handshake() {
         .with("peer", facts_.peer_ip)
         .with("sni", server_name())
         .with("reason", channel_.failure());
-    host_.retire(*this);
-    return;
+    return linger_behind_alert();
   }
   watch_.want(true, false);
   on_handshake_done();
@@ -178,7 +178,7 @@ void FrontendConnection::go_on_early() {
   const Io io = channel_.handshake();
   if (io == Io::kFailed || io == Io::kEof) {
     host_.metrics().handshake_failures.add();
-    return lose();
+    return linger_behind_alert();
   }
   const auto held = io == Io::kDone ? std::move(held_) : nullptr;  // What follows need not wait.
   // At most kEarlyDataBytesMax in all, whether the session wants input now or not.
@@ -222,7 +222,7 @@ void FrontendConnection::read_some() {
     const Io io = channel_.read(scratch.data(), scratch.size(), got);
     if (io == Io::kWantRead || io == Io::kWantWrite) break;
     if (io == Io::kEof) return on_end_of_input();
-    if (io == Io::kFailed) return lose();
+    if (io == Io::kFailed) return channel_.is_tls() ? linger_behind_alert() : lose();
     if (!session_->feed({scratch.data(), got})) is_ending_ = true;
     if (!channel_.has_pending()) break;  // A short read has taken all: skip the EAGAIN.
   }
@@ -315,6 +315,14 @@ void FrontendConnection::linger() {
   discard_input();
 }
 
+/// TLS has failed, and what it had to say is sent. A client may have sent more before it can know:
+/// in TLS 1.3 it believes in the handshake when its own part is done (RFC 8446 section 4.4).
+void FrontendConnection::linger_behind_alert() {
+  policy_ = nullptr;  // Went with it.
+  channel_.drop_tls();
+  linger();
+}
+
 void FrontendConnection::discard_input() {
   const std::span<char> scratch = host_.scratch();
   for (int reads = 0; reads < kReadsPerTurn; ++reads) {
@@ -361,7 +369,7 @@ void FrontendConnection::wait_for(Waiting waiting) {
       if (!is_shrunk_) after = kQuietTime;
       break;
     case Waiting::kStall: after = host_.limits().stall_timeout; break;
-    case Waiting::kLinger: after = kLingerTime; break;
+    case Waiting::kLinger: after = session_ ? kLingerTime : kRefusalTime; break;
   }
   if (after > Duration::zero()) {
     timer_.arm(after);

@@ -6,7 +6,8 @@
 //   kProxyHeader --> kHandshake --TLS done--> kOpen --session finished--> kLingering
 //     (with early data it is open before TLS is done: is_early())
 //     --EOF or 2 s--> retired
-//   Any failure retires at once, after the open streams were told.
+//   Where TLS fails it lingers, too, for a second, so that our alert is read. Any other failure
+//   retires at once, after the open streams were told.
 
 #include <memory>
 #include <string>
@@ -114,6 +115,7 @@ class FrontendConnection final : public ServerEvents {
   void on_end_of_input();
   void lose();
   void linger();
+  void linger_behind_alert();
   void discard_input();
   void wait_for(Waiting waiting);
   void update_waiting(bool moved);

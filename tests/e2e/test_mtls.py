@@ -1,5 +1,7 @@
 """Client certificates at the listeners, profiles of single sites, and our own certificate for backends."""
 import hashlib
+import re
+import select
 import shutil
 import socket
 import ssl
@@ -8,7 +10,7 @@ import subprocess
 import pytest
 
 from backends import RawBackend, ok
-from gatehouse import wait_until
+from gatehouse import fetch_admin, wait_until
 
 
 class Authority:
@@ -98,17 +100,11 @@ def get(connection, path, name, fields="", close=True):
 
 
 def refusal(edge, name, pair=None, version=None):
-    """The alert. In TLS 1.3 it comes behind the client's own end of the handshake, and a request that meets the closed
-    socket makes a reset of it now and then."""
-    for _ in range(10):
-        try:
-            with pytest.raises(ssl.SSLError) as refused:
-                with connect(edge, name, pair, version) as connection:
-                    get(connection, "/refused", name)
-            return refused.value.reason
-        except ConnectionResetError:
-            pass
-    raise AssertionError("ten resets and no alert")
+    """The alert. In TLS 1.3 it comes behind the client's own end of the handshake."""
+    with pytest.raises(ssl.SSLError) as refused:
+        with connect(edge, name, pair, version) as connection:
+            get(connection, "/refused", name)
+    return refused.value.reason
 
 
 V12, V13 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
@@ -129,6 +125,73 @@ def test_without_the_certificate_nobody_gets_in(edge):
     assert refusal(edge, "required", version=V13) == "TLSV13_ALERT_CERTIFICATE_REQUIRED"
     assert refusal(edge, "required", version=V12) == "SSLV3_ALERT_HANDSHAKE_FAILURE"
     assert edge.h1.count("/refused") == 0
+
+
+class LastFlight:
+    """A client of TLS 1.3 that believes the handshake done, and has sent nothing yet of what ends it."""
+
+    def __init__(self, edge, name, pair=None):
+        self.sock = socket.create_connection(("127.0.0.1", edge.daemon.https), timeout=20)
+        self.input, self.output = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.tls = client_context(pair, V13).wrap_bio(self.input, self.output, server_hostname=f"{name}.wild.example.test")
+        while True:
+            try:
+                self.tls.do_handshake()
+                return
+            except ssl.SSLWantReadError:
+                self.sock.sendall(self.output.read())
+                self.input.write(self.sock.recv(65536))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.sock.close()
+
+    def alert(self):
+        with pytest.raises(ssl.SSLError) as refused:
+            while True:
+                try:
+                    self.tls.read(1)
+                except ssl.SSLWantReadError:
+                    self.input.write(self.sock.recv(65536))
+        return refused.value.reason
+
+
+def test_a_client_that_sends_at_once_hears_why_it_is_refused(edge):
+    for _ in range(200):
+        with LastFlight(edge, "required") as client:
+            client.tls.write(b"GET /refused HTTP/1.1\r\nHost: required.wild.example.test\r\n\r\n")
+            client.sock.sendall(client.output.read())
+            assert client.alert() == "TLSV13_ALERT_CERTIFICATE_REQUIRED"
+    assert edge.h1.count("/refused") == 0
+
+
+def test_a_client_that_goes_on_sending_hears_why_it_is_refused(edge):
+    for _ in range(200):
+        with LastFlight(edge, "required") as client:
+            client.sock.sendall(client.output.read())
+            refused = select.poll()
+            refused.register(client.sock, select.POLLRDHUP)
+            assert refused.poll(20_000)
+            for _ in range(16):  # A socket that is closed answers the first with a reset, and the second fails.
+                client.tls.write(b"x" * 4096)
+                client.sock.sendall(client.output.read())
+            assert client.alert() == "TLSV13_ALERT_CERTIFICATE_REQUIRED"
+
+
+def test_a_refused_client_that_does_not_go_is_not_waited_for(edge):
+    def connections():
+        return int(re.search(r"^gatehouse_connections (\d+)", fetch_admin(edge.daemon.admin, "/metrics")[1], re.MULTILINE)[1])
+    wait_until(lambda: connections() == 0, 10, "the end of others")
+    with LastFlight(edge, "required") as silent, LastFlight(edge, "required") as endless:
+        for client in (silent, endless):
+            client.sock.sendall(client.output.read())
+            assert client.alert() == "TLSV13_ALERT_CERTIFICATE_REQUIRED"
+        with pytest.raises(OSError):  # Many times what is read of it.
+            for _ in range(1024):
+                endless.sock.sendall(b"x" * 65536)
+        wait_until(lambda: connections() == 0, 10, "the end of what stays")
 
 
 @pytest.mark.parametrize("name", ["required", "optional"])
