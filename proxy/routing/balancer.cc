@@ -129,7 +129,11 @@ void Balancer::make_schedule(std::span<const std::uint32_t> candidates) {
   std::stable_sort(places.begin(), places.end(),
                    [](const Place& a, const Place& b) { return a.at < b.at; });
   for (const Place& place : places) schedule_.push_back(place.slot);
-  if (next_ >= schedule_.size()) next_ = 0;
+  // Begun anywhere: with many loops, or after each reload, the first host would get the most.
+  if (schedule_.empty())
+    next_ = kNowhere;
+  else if (next_ >= schedule_.size())
+    next_ = static_cast<std::size_t>(random_.below(schedule_.size()));
 }
 
 /// Of all hosts, healthy or not: what a host comes back to is what it had.

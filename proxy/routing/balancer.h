@@ -171,7 +171,8 @@ class Balancer {
   std::vector<std::uint32_t> schedule_;  // slots, each as often as its weight says, well mixed
   MaglevTable table_;                    // with Policy::kHash, of all hosts that did not leave
   std::vector<std::uint32_t> table_slots_;
-  std::size_t next_ = 0;  // in schedule_
+  static constexpr std::size_t kNowhere = ~std::size_t{0};
+  std::size_t next_ = kNowhere;  // in schedule_
   bool is_stale_ = false, is_table_stale_ = false, is_panicking_ = false;
 };
 

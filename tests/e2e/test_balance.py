@@ -211,6 +211,18 @@ def test_srv_records_say_ports_weights_and_priorities(world, cleanup):
 
 # ---- policies ---------------------------------------------------------------------------------
 
+def test_a_round_begins_anywhere(world):
+    w = world(3)
+    w.start()
+    first = {w.who()}
+    for number in range(15):  # A changed backend begins anew.
+        w.daemon.config["backends"]["b"]["timeouts"] = {"connect": f"{number + 10}s"}
+        w.daemon.write_config()
+        w.daemon.command("reload")
+        first.add(w.who())
+    assert len(first) > 1  # Else by chance, once in five million.
+
+
 def test_least_requests_leaves_a_busy_host_alone(world):
     w = world(2)
     w.start({"balance": "least_requests"})

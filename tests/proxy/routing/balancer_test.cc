@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <map>
+#include <utility>
 #include <vector>
 
 #include "tests/support/fake_clock.h"
@@ -12,6 +13,16 @@ namespace {
 
 using Policy = Balance::Policy;
 using Choices = std::vector<std::uint32_t>;
+
+/// The first draw says where a round begins: with the first host.
+class FirstHostFirst final : public Random {
+ public:
+  std::uint64_t next() override { return std::exchange(is_first_, false) ? 0 : rest_.next(); }
+
+ private:
+  bool is_first_ = true;
+  SeededRandom rest_{42};
+};
 
 class BalancerTest : public testing::Test {
  protected:
@@ -42,12 +53,42 @@ class BalancerTest : public testing::Test {
   }
 
   FakeClock clock_;
-  SeededRandom random_{42};
+  FirstHostFirst random_;
 };
 
 TEST_F(BalancerTest, GoesRound) {
   Balancer balancer = make(3);
   EXPECT_EQ(choices(balancer, 7), (Choices{0, 1, 2, 0, 1, 2, 0}));
+}
+
+TEST_F(BalancerTest, BeginsWithAnyHost) {
+  SeededRandom random(42);
+  std::map<std::uint32_t, int> first;
+  for (int loop = 0; loop < 3000; ++loop) {
+    Balancer balancer({}, random);
+    for (std::uint32_t i = 0; i < 3; ++i) balancer.add({100 + i}, now(), false);
+    ++first[choose(balancer)];
+  }
+  for (std::uint32_t slot = 0; slot < 3; ++slot) EXPECT_NEAR(first[slot], 1000, 100);
+}
+
+TEST_F(BalancerTest, BeginsWithAnyOfTheHostsThatComeAfterNone) {
+  SeededRandom random(42);
+  std::map<std::uint32_t, int> first;
+  for (int loop = 0; loop < 3000; ++loop) {
+    Balancer balancer({}, random);
+    EXPECT_EQ(balancer.choose({}, now()), std::nullopt);
+    for (std::uint32_t i = 0; i < 3; ++i) balancer.add({100 + i}, now(), false);
+    ++first[choose(balancer)];
+  }
+  for (std::uint32_t slot = 0; slot < 3; ++slot) EXPECT_NEAR(first[slot], 1000, 100);
+}
+
+TEST_F(BalancerTest, GoesOnWhereItWasWhenAHostJoins) {
+  Balancer balancer = make(3);
+  EXPECT_EQ(choices(balancer, 2), (Choices{0, 1}));
+  balancer.add({200}, now(), false);
+  EXPECT_EQ(choices(balancer, 4), (Choices{2, 3, 0, 1}));
 }
 
 TEST_F(BalancerTest, HasNoChoiceWithoutHosts) {
