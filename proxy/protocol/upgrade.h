@@ -2,7 +2,9 @@
 // WebSocket on every version of HTTP (RFC 6455, RFC 8441). Between the sessions a request for one
 // always looks as in HTTP/1.1: GET, RequestHead::upgrade says "websocket", a Sec-WebSocket-Key; and
 // what grants it is a 101 with Sec-WebSocket-Accept. Sessions of HTTP/2 translate to and from
-// extended CONNECT and 200. What follows is a tunnel, carried by the exchange (exchange_tunnel.cc).
+// extended CONNECT and 200, before anything is matched: to a route, as in Envoy, and to the access
+// log both are a GET, so that what a site says of its WebSocket holds however it is asked for. What
+// follows is a tunnel, carried by the exchange (exchange_tunnel.cc).
 //
 // No other protocol is ever switched to: h2c above all is ignored, as RFC 9110 section 7.8 allows,
 // for a tunnel that nobody looks into gets requests past the rules of a proxy.

@@ -33,6 +33,8 @@ def edge(start_edge, module_cleanup):
         vhosts=[{"host": PLAIN, "certificate": "site", "http": "serve", "backend": "h1"}],
         backends={"ws": {"endpoints": [server.url]}, "h2ws": {"endpoints": [h2_backend.url], "protocol": "h2"}},
         routes=[{"match": {"path": "/no-upgrade"}, "backend": "h1", "upgrade": "off"},
+                {"match": {"path": "/got", "methods": ["GET"]}, "backend": "h1"},
+                {"match": {"path": "/got"}, "respond": {"status": 405, "body": "no GET"}},
                 {"match": {"path": "/own"}, "respond": {"status": 200, "body": "own"}}])
     made.server, made.h2ws = server, h2_backend
     return made
@@ -315,6 +317,21 @@ def test_http2_clients_reach_backends_of_http11(edge):
     line = edge.logged("/ec?x=1")
     assert (line["method"], line["protocol"], line["status"], line["flags"]) == ("GET", "HTTP/2", "200", "-")
     assert (line["bytes_in"], line["bytes_out"]) == ("19", "19")
+
+
+def test_a_route_for_get_takes_a_websocket_however_it_is_asked_for(edge):
+    edge.h1.on("/got/h1", echo)
+    edge.h1.on("/got/h2", echo)
+    with edge.raw() as client:
+        assert client.get("/got/posted", method="POST", fields="Content-Length: 0\n").status == 405
+        client.request("GET", "/got/h1", ASK)
+        assert client.read_head()[0] == 101
+    with edge.h2() as client:
+        stream = extended_connect(client, "/got/h2")
+        assert client.wait(stream, lambda reply: reply.fields).status == 200
+        send_bytes(client, stream, b"hello", end=True)
+        assert client.wait(stream).body == b"hello"
+    assert edge.h1.request("/got/h2").method == "GET"
 
 
 def test_http2_clients_talk_to_pythons_websockets(edge):

@@ -2,6 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include <initializer_list>
+#include <utility>
+
+#include "proxy/protocol/http2_head_reader.h"
+
 namespace gatehouse::proxy {
 namespace {
 
@@ -25,6 +30,21 @@ TEST(RequestMatch, AMethodIsOneOfThoseGiven) {
   EXPECT_FALSE(does_hold({.methods = {"GET"}}, head));
   head.method = "HEAD";
   EXPECT_FALSE(does_hold({.methods = {"GET"}}, head));
+}
+
+TEST(RequestMatch, AWebSocketIsAGetOverHttp2Too) {
+  Http2HeadReader reader;
+  reader.begin_request({64 * 1024, 100}, 16 * 1024);
+  for (const auto& [name, value] :
+       std::initializer_list<std::pair<const char*, const char*>>{{":method", "CONNECT"},
+                                                                  {":protocol", "websocket"},
+                                                                  {":scheme", "https"},
+                                                                  {":authority", "a.example"},
+                                                                  {":path", "/chat"}})
+    reader.add(name, value);
+  ASSERT_TRUE(reader.finish_request().is_fine());
+  EXPECT_TRUE(does_hold({.methods = {"GET"}}, reader.request()));
+  EXPECT_FALSE(does_hold({.methods = {"CONNECT"}}, reader.request()));
 }
 
 TEST(RequestMatch, AHeaderHasExactlyThatValue) {
