@@ -10,6 +10,13 @@ import h2.exceptions
 from gatehouse import tls_connect
 
 
+def chromium(directory, url, *more):
+    """The command for a Chromium of its own that trusts everybody and keeps to this machine."""
+    return ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+            "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
+            "--ignore-certificate-errors", "--host-resolver-rules=MAP * 127.0.0.1", f"--user-data-dir={directory}", *more, url]
+
+
 class Answer:
     """One response of HTTP/1.1, as it came."""
 

@@ -8,6 +8,7 @@ import subprocess
 import pytest
 
 from backends import ok
+from clients import chromium
 from gatehouse import curl, tls_connect
 
 PAGE = b"<!doctype html><title>Gatehouse</title><p id=said>waiting</p>" \
@@ -97,11 +98,8 @@ def test_http_client_of_python_gets_and_posts(edge):
 
 @needs("chromium", "chromium")
 def test_chromium_loads_a_page_and_fetches_from_it(edge, tmp_path):
-    done = subprocess.run(["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-                           "--disable-background-networking", "--disable-component-update", "--disable-sync",
-                           "--disable-dev-shm-usage", "--ignore-certificate-errors", "--host-resolver-rules=MAP * 127.0.0.1",
-                           f"--user-data-dir={tmp_path}", "--virtual-time-budget=5000", "--timeout=20000", "--dump-dom",
-                           edge.url("/page")], capture_output=True, text=True, timeout=90)
+    done = subprocess.run(chromium(tmp_path, edge.url("/page"), "--virtual-time-budget=5000", "--timeout=20000", "--dump-dom"),
+                          capture_output=True, text=True, timeout=90)
     assert '<p id="said">fetched through the gate</p>' in done.stdout, done.stdout + done.stderr[-3000:]
     assert edge.logged("/page")["protocol"] == "HTTP/2"
     assert "Chrome" in edge.logged("/page")["agent"]

@@ -1,8 +1,11 @@
 """WebSocket through the daemon: HTTP/1.1 and extended CONNECT on either side, credit, ends, refusals."""
 import asyncio
 import os
+import shutil
+import signal
 import socket
 import ssl
+import subprocess
 
 import h2.settings
 import pytest
@@ -10,6 +13,7 @@ import pytest
 websockets = pytest.importorskip("websockets", reason="python3-websockets is missing: tests/packages test")
 
 from backends import H2Backend, RawBackend, ok  # noqa: E402
+from clients import chromium  # noqa: E402
 from gatehouse import fetch_admin, make_certificate, wait_until  # noqa: E402
 from websocket_peers import (BINARY, CLOSE, TEXT, WebSocketServer, accept_of, connect, frame,  # noqa: E402
                              take_frame)
@@ -127,6 +131,39 @@ def test_close_codes_come_through_from_either_side(edge):
     assert asyncio.run(server_closes()) == (4321, "enough")
     asyncio.run(client_closes())
     wait_until(lambda: edge.server.closed_with.get("/ws/client-closes") == 3456, 10, "the server's view")
+
+
+# What it hears, and its close, the page tells the backend.
+PAGE = """<!doctype html><title>WebSocket</title><script>
+const heard = [], socket = new WebSocket(`wss://${location.host}/ws/chromium-` + location.hash.slice(1));
+socket.binaryType = 'arraybuffer';
+socket.onopen = () => socket.send('text with \\u20ac');
+socket.onmessage = event => {
+  heard.push(typeof event.data == 'string' ? event.data : event.data.byteLength);
+  if (heard.length == 1) socket.send(new Uint8Array(1000000));
+  else socket.close(4002, 'seen enough');
+};
+socket.onclose = event => fetch('/heard' + location.hash.slice(1), {method: 'POST', body: `${heard.join()} ${event.code} ${event.wasClean}`});
+</script>"""
+
+
+@pytest.mark.skipif(not shutil.which("chromium"), reason="chromium is missing: apt-get install chromium")
+@pytest.mark.parametrize("protocol, options, status", [("HTTP/1.1", ["--disable-http2"], "101"), ("HTTP/2", [], "200")])
+def test_chromium_talks_over_either_protocol(edge, tmp_path, protocol, options, status):
+    name = protocol[5]
+    edge.h1.on("/chromium", ok(PAGE.encode()))
+    browser = subprocess.Popen(chromium(tmp_path, edge.url(f"/chromium#{name}"), "--remote-debugging-port=0", *options),
+                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    try:
+        report = wait_until(lambda: edge.h1.count(f"/heard{name}") and edge.h1.request(f"/heard{name}").body, 90, "the page's report")
+    finally:
+        os.killpg(browser.pid, signal.SIGKILL)
+        browser.wait()
+    assert report.decode() == "text with \u20ac,1000000 4002 true"
+    wait_until(lambda: edge.server.closed_with.get(f"/ws/chromium-{name}") == 4002, 10, "the server's close")
+    line = edge.logged(f"/ws/chromium-{name}")
+    assert (line["method"], line["protocol"], line["status"], line["flags"]) == ("GET", protocol, status, "-")
+    assert "Chrome" in line["agent"]
 
 
 # ---- HTTP/1.1 on both sides, byte for byte ----------------------------------------------------
