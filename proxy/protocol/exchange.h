@@ -221,13 +221,17 @@ class Exchange {
   void forget_replay();
   void rewind();
   void drop_backend(Reset reason);
+  /// May be sent twice when nobody knows whether it arrived (RFC 9110 section 9.2.2).
+  bool is_idempotent() const;
   bool is_before_head() const { return phase_ == Phase::kWaiting || phase_ == Phase::kForwarding; }
   void end_with(const Ending& ending);
   void reply_with(const Ending& ending);
+  void finish();
+
+  // Timers: exchange_timers.cc
   void arm_timer();
   void on_timer();
   bool is_overdue(SteadyTime now);
-  void finish();
 
   // Tunnels: exchange_tunnel.cc
   bool is_upgrade() const { return !request_.upgrade.empty(); }
