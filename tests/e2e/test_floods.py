@@ -1,16 +1,15 @@
 """Each known flood beside a good client (HARDENING.md sections 3 and 4): the offender is closed, named by
 a counter, and costs neither memory nor the good client's answers. `tests/proofs floods` is the full
 form: ten seconds a flood, with the good client's 99th percentile below three times its quiet value."""
+import asyncio
 import multiprocessing
 import os
 import socket
 import ssl
-import threading
 import time
 
 import pytest
 
-from backends import Closed
 from gatehouse import BINARY, FULL, RELEASE, fetch_admin, wait_until
 from h2frames import (CONTINUATION, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, HEADERS, PING, PRIORITY, FrameClient, block, data, frame, headers, request, reset,
                       settings, text, window_update)
@@ -22,47 +21,85 @@ LIMITS = {"handshake_timeout": "1s", "header_timeout": "1s", "stall_timeout": "1
 
 
 @pytest.fixture(scope="module")
-def edge(start_edge):
+def edge(start_edge, peers):
     # Memory is judged on the release build: AddressSanitizer keeps for a while what was freed.
-    edge = start_edge(binary=RELEASE if RELEASE.exists() else BINARY, limits=LIMITS, log={"access": {"path": "/dev/null"}})
-    edge.h1.held = Held()
-    edge.h1.scripts[None] = edge.h1.held.script
-    edge.h1.on("/good", good)
-    edge.h1.on("/large", large)
+    edge = start_edge(binary=RELEASE if RELEASE.exists() else BINARY, limits=LIMITS, log={"access": {"path": "/dev/null"}},
+                      backends={name: {"endpoints": [peers.url(name)]} for name in peers.ports})
+    edge.peers = peers
     yield edge
 
 
-def good(connection, got):
-    connection.send(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\ngood\n")
-    return True
+# ---- backends, each in a process of its own: what a flood costs them does not slow the good client ----
 
-
-def large(connection, got):
-    connection.send(b"HTTP/1.1 200 OK\r\ncontent-length: 10000000\r\n\r\n")
-    try:
-        for _ in range(100):
-            connection.send(b"x" * 100_000)
-    except OSError:
-        pass
-    return False
-
-
-class Held:
-    """Requests that the backend works on until the proxy gives them up."""
+class Peers:
+    """`good` and `other`, the offenders' own, answer at once; `held` works on each request until the proxy
+    gives it up, and counts how many it had at a time; `large` sends ten megabytes."""
 
     def __init__(self):
-        self.lock, self.now, self.peak = threading.Lock(), 0, 0
+        self.fork = multiprocessing.get_context("fork")
+        self.peak = self.fork.Value("i", 0)
+        self.ports, self.processes, self.now = {}, [], 0
+        for name, script, niceness in (("good", self.good, 0), ("other", self.good, 10), ("held", self.held, 10), ("large", self.large, 10)):
+            listener = socket.create_server(("127.0.0.1", 0), backlog=4096)
+            self.ports[name] = listener.getsockname()[1]
+            self.processes.append(self.fork.Process(target=self.run, args=(script, listener, niceness), daemon=True))
+            self.processes[-1].start()
+            listener.close()
 
-    def script(self, connection, got):
-        with self.lock:
-            self.now += 1
-            self.peak = max(self.peak, self.now)
+    def url(self, name):
+        return f"http://127.0.0.1:{self.ports[name]}"
+
+    def run(self, script, listener, niceness):
+        os.nice(niceness)
+
+        async def serve(reader, writer):
+            try:
+                while await script(reader, writer):
+                    pass
+            except (OSError, EOFError, asyncio.TimeoutError):
+                pass
+            finally:
+                writer.close()
+
+        async def accept():
+            async with await asyncio.start_server(serve, sock=listener) as server:
+                await server.serve_forever()
+        asyncio.run(accept())
+
+    async def good(self, reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\ngood\n")
+        return True
+
+    async def held(self, reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        self.now += 1
+        self.peak.value = max(self.peak.value, self.now)
         try:
-            connection.is_closed_within(20)
+            await asyncio.wait_for(reader.read(), 20)
         finally:
-            with self.lock:
-                self.now -= 1
+            self.now -= 1
         return False
+
+    async def large(self, reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 10000000\r\n\r\n")
+        for _ in range(100):
+            writer.write(b"x" * 100_000)
+            await writer.drain()
+        return False
+
+    def close(self):
+        for process in self.processes:
+            process.kill()
+            process.join()
+
+
+@pytest.fixture(scope="module")
+def peers():
+    peers = Peers()
+    yield peers
+    peers.close()
 
 
 # ---- floods: what one connection sends, again and again ---------------------------------------
@@ -152,8 +189,8 @@ dribble.kind = "window_update"
 takes_nothing.kind = "slow_reader"
 
 ABOVE = 4096
-BOMB = block(request("/good")) + b"\x40" + text("x") + text("y" * 3900)   # x enters the table of 4096 bytes
-CRUMBS = block(request("/good")) + b"\x40" + text("cookie") + text("a=" + "b" * 3800)
+BOMB = block(request("/other")) + b"\x40" + text("x") + text("y" * 3900)   # x enters the table of 4096 bytes
+CRUMBS = block(request("/other")) + b"\x40" + text("cookie") + text("a=" + "b" * 3800)
 
 FLOODS = {
     "rapid-reset": endless("rapid_reset", lambda n: b"".join(headers(s, request("/held")) + reset(s) for s in streams(n, 20))),
@@ -172,14 +209,14 @@ FLOODS = {
     "window-updates": endless("window_update", lambda n: window_update(0, 1) * 100),
     "unknown-frames": endless("unknown_frame", lambda n: frame(0xbb, 0, 0, b"x" * 100) * 100),
     "table-size-settings": endless("table_size", lambda n: (settings((1, 0)) + settings((1, 4096))) * 50),
-    "table-size-updates": endless("table_size", lambda n: b"".join(headers(s, b"\x20\x3f\xe1\x1f" * 50 + block(request("/good"))) for s in streams(n, 20))),
-    "hpack-bomb": endless("refused_head", lambda n: b"".join(headers(s, (BOMB if s == 1 else block(request("/good"))) + b"\xbe" * 10000) for s in streams(n, 5))),
-    "cookie-bomb": endless("refused_head", lambda n: b"".join(headers(s, (CRUMBS if s == 1 else block(request("/good"))) + b"\xbe" * 10000) for s in streams(n, 5))),
-    "empty-names": endless("provoked_reset", lambda n: b"".join(headers(s, request("/good") + [("", "")] * 50) for s in streams(n, 20)), each=20),
+    "table-size-updates": endless("table_size", lambda n: b"".join(headers(s, b"\x20\x3f\xe1\x1f" * 50 + block(request("/other"))) for s in streams(n, 20))),
+    "hpack-bomb": endless("refused_head", lambda n: b"".join(headers(s, (BOMB if s == 1 else block(request("/other"))) + b"\xbe" * 10000) for s in streams(n, 5))),
+    "cookie-bomb": endless("refused_head", lambda n: b"".join(headers(s, (CRUMBS if s == 1 else block(request("/other"))) + b"\xbe" * 10000) for s in streams(n, 5))),
+    "empty-names": endless("provoked_reset", lambda n: b"".join(headers(s, request("/other") + [("", "")] * 50) for s in streams(n, 20)), each=20),
     "windows-shut": stalled,
     "data-dribble": dribble,
     "half-a-frame": slow("head_timeout", b"\0\0\1\1"),
-    "half-a-head": slow("head_timeout", frame(HEADERS, END_STREAM, 1, block(request("/good")))),
+    "half-a-head": slow("head_timeout", frame(HEADERS, END_STREAM, 1, block(request("/other")))),
     "slow-frame": slow("head_timeout", b"\0\4\0\1\4\0\0\0\1", drip=b"\0"),
     "slow-head": slow("head_timeout", b"GET / HTTP/1.1\r\nHost: www.example.test\r\n", b"X: y\r\n", b"HTTP/1.1 408 ", tls="h1"),
     "slow-body": slow("slow_body", b"POST / HTTP/1.1\r\nHost: www.example.test\r\nContent-Length: 100000\r\n\r\n", b"x", b"HTTP/1.1 408 ", tls="h1"),
@@ -234,7 +271,7 @@ def test_flood(edge, name, capsys):
     quiet = client.ask(3 if FULL else 0.3)
     before, memory = offences(edge), edge.daemon.resident_kib()
     takes_nothing.before = before.get("slow_reader", 0)
-    edge.h1.held.peak = 0
+    edge.peers.peak.value = 0
     until = time.monotonic() + SECONDS
     fork = multiprocessing.get_context("fork")
     told = fork.SimpleQueue()
@@ -264,11 +301,11 @@ def test_flood(edge, name, capsys):
     after = offences(edge)
     if FULL:
         with capsys.disabled():
-            print(f"\n| {name} | {closed} | {after.get(flood.kind, 0) - before.get(flood.kind, 0):.0f} {flood.kind} | {percentile_99(quiet) * 1000:.1f} | {percentile_99(loud) * 1000:.1f} | {grown / 1024:+.1f} | {edge.h1.held.peak} |")
+            print(f"\n| {name} | {closed} | {after.get(flood.kind, 0) - before.get(flood.kind, 0):.0f} {flood.kind} | {percentile_99(quiet) * 1000:.1f} | {percentile_99(loud) * 1000:.1f} | {grown / 1024:+.1f} | {edge.peers.peak.value} |")
     assert not failures and closed
     assert not client.failed and loud, "the good client"
     assert after.get(flood.kind, 0) > before.get(flood.kind, 0), (flood.kind, after)
-    assert edge.h1.held.peak <= OFFENDERS * 2 * LIMITS["streams"]
+    assert edge.peers.peak.value <= OFFENDERS * 2 * LIMITS["streams"]
     if RELEASE.exists():
         assert grown < GROWTH_KIB
     if FULL:
