@@ -109,6 +109,7 @@ class Daemon(Process):
         self.text = text
         self.directory = pathlib.Path(directory)
         self.binary = binary or BINARY
+        self.env = env
         self.config = dict(config)
         self.config.setdefault("state", str(self.directory / "state"))
         self.config.setdefault("listen", {})

@@ -6,11 +6,11 @@ import os
 import pathlib
 import shutil
 import ssl
-import subprocess
 import time
 
 import pytest
 
+from authority import Authority, openssl
 from gatehouse import INTEROP, Process, free_ports, wait_until
 
 ISSUER = "https://kubernetes.default.svc.cluster.local"
@@ -25,10 +25,6 @@ def find_program(name, install):
     if not found:
         pytest.skip(f"no {name} here: {install}")
     return found
-
-
-def openssl(*words, **options):
-    return subprocess.run(["openssl", *map(str, words)], check=True, capture_output=True, **options).stdout
 
 
 def base64url(data):
@@ -102,26 +98,16 @@ class Kube:
         if (at / "ca.crt").exists():
             return
         at.chmod(0o700)
-        curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
-        openssl("req", "-x509", *curve, "-keyout", at / "ca.key", "-out", at / "ca.crt", "-days", 30, "-subj", "/CN=kube-test-ca")
+        self.authority = Authority(at, "/CN=kube-test-ca")
         self.client_certificate("admin", "system:masters")
-        self._leaf("apiserver", "/CN=kube-apiserver", "extendedKeyUsage=serverAuth\nsubjectAltName=IP:127.0.0.1,DNS:localhost,"
-                   "DNS:kubernetes.default.svc")
+        self.authority.sign("apiserver", "/CN=kube-apiserver",
+                            "extendedKeyUsage=serverAuth\nsubjectAltName=IP:127.0.0.1,DNS:localhost,DNS:kubernetes.default.svc")
         openssl("genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048", "-out", at / "sa.key")
         openssl("pkey", "-in", at / "sa.key", "-pubout", "-out", at / "sa.pub")
 
-    def _leaf(self, name, subject, extensions):
-        at = self.directory
-        (at / f"{name}.ext").write_text(extensions)
-        openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", at / f"{name}.key",
-                "-out", at / f"{name}.csr", "-subj", subject)
-        openssl("x509", "-req", "-in", at / f"{name}.csr", "-CA", at / "ca.crt", "-CAkey", at / "ca.key", "-CAcreateserial",
-                "-days", 30, "-out", at / f"{name}.crt", "-extfile", at / f"{name}.ext")
-
     def client_certificate(self, name, group):
         """For somebody outside the cluster: (certificate file, key file)."""
-        self._leaf(name, f"/O={group}/CN={name}", "extendedKeyUsage=clientAuth")
-        return str(self.directory / f"{name}.crt"), str(self.directory / f"{name}.key")
+        return self.authority.sign(name, f"/O={group}/CN={name}", "extendedKeyUsage=clientAuth")
 
     # ---- requests of the administrator, or of a token
 
