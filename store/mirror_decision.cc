@@ -134,10 +134,12 @@ MirrorDecision decide(const MirrorTarget& target, const Secret& wanted,
             false};
   }
   if (is_of_gatehouse(*found)) {
-    // Another node of ours was faster: the newest one wins, everywhere.
+    // Another node of ours was faster: the newest one wins, everywhere. What is not valid yet by
+    // our clock was by that node's, and ours may be behind.
     const auto there = credential_in(*found, target.certificate);
-    if (there && unfit(target, **there, now).empty() &&
-        (*there)->facts.not_before > credential.facts.not_before)
+    const auto begins = there ? (*there)->facts.not_before : WallTime{};
+    if (there && begins > credential.facts.not_before &&
+        unfit(target, **there, std::max(now, begins)).empty())
       return {Action::kTakeOurs, "another node has put a newer one there", "", false};
     return {Action::kWrite, "it is older or different", "", false};
   }
