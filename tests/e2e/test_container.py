@@ -1,4 +1,4 @@
-"""The image that conf/container/make-image builds: its layout holds together, and its root runs."""
+"""Images: what conf/container/make-image builds holds together and runs, and so does the Containerfile's."""
 import gzip
 import hashlib
 import io
@@ -12,7 +12,7 @@ import tarfile
 
 import pytest
 
-from gatehouse import BINARY, FULL, RELEASE, ROOT
+from gatehouse import BINARY, FULL, RELEASE, ROOT, Process, fetch_admin, free_ports, tls_connect, wait_until
 
 PROGRAM = RELEASE if RELEASE.exists() else BINARY  # a debug build is hundreds of megabytes
 MAKE_IMAGE = ROOT / "conf/container/make-image"
@@ -115,3 +115,90 @@ def test_an_image_of_debian_runs(tmp_path):
     config, tar = check_layout(read_layout(tmp_path / "image.tar"))
     done = run_in(tar, tmp_path / "unpacked", *config["config"]["Entrypoint"], "version")
     assert done.returncode == 0 and re.match(r"gatehouse \d+\.\d+", done.stdout), done.stderr
+
+
+# ---- the Containerfile --------------------------------------------------------------------------
+
+BASE = "docker.io/library/debian:bookworm-slim"
+# What a pod has: nothing to write to but its volumes, no user but a number, no way to become more.
+AS_A_POD = """set -eu
+cd "$1"; shift
+mount --bind . . && mount -o remount,bind,ro .
+for volume in var/lib/gatehouse run/gatehouse; do
+  mount -t tmpfs -o uid=65532,gid=65532,mode=700 none "$PWD/$volume"
+done
+mount --bind /dev "$PWD/dev"
+exec setpriv --no-new-privs chroot --userspec=65532:65532 --groups= "$PWD" "$@"
+"""
+
+
+class Buildah:
+    """With a store of its own, for machines where neither overlays nor namespaces may be had."""
+
+    def __init__(self, directory):
+        self.directory = directory
+
+    def __call__(self, *words, seconds=300):
+        done = subprocess.run(["buildah", "--root", self.directory / "store", "--runroot", self.directory / "run",
+                               "--storage-driver", "vfs", *map(str, words)], capture_output=True, text=True, timeout=seconds,
+                              env={**os.environ, "BUILDAH_ISOLATION": "chroot"})
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+        return done.stdout.strip()
+
+
+def make_base(buildah, directory):
+    """Debian slim without a registry: a root by debootstrap, with what this machine's apt says of the way to a mirror."""
+    mirror = os.environ.get("MIRROR", "http://deb.debian.org/debian")
+    done = subprocess.run(["debootstrap", "--variant=minbase", "bookworm", directory, mirror], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-2000:]
+    ways = subprocess.run(["apt-config", "dump"], capture_output=True, text=True, check=True).stdout
+    (directory / "etc/apt/apt.conf.d/90mirror").write_text(
+        "".join(line + "\n" for line in ways.splitlines() if re.match("Acquire::(http|https|Retries|Check-)", line)))
+    container = buildah("from", "scratch")
+    buildah("add", container, directory, "/")
+    buildah("commit", "--rm", container, BASE)
+
+
+def check_image(buildah, image, directory, cleanup):
+    """A configuration of three lines runs in it as it would in a pod."""
+    config = json.loads(buildah("inspect", "--type", "image", image))["OCIv1"]["config"]
+    assert config["User"] == "65532:65532" and config["Entrypoint"] == ["/usr/bin/gatehouse"] and config["Cmd"] == ["run"]
+    container = buildah("from", "--pull-never", image)
+    cleanup.callback(buildah, "rm", container)
+    assert re.match(r"gatehouse \d+\.\d+", buildah("run", container, "--", *config["Entrypoint"], "--version"))
+    https, http, admin = free_ports(3)
+    (directory / "gatehouse.yaml").write_text(f"""\
+listen: {{https: ["127.0.0.1:{https}"], http: ["127.0.0.1:{http}"]}}
+admin: {{listen: "127.0.0.1:{admin}"}}
+vhosts: [{{host: localhost, routes: [{{respond: {{status: 200, body: "from the image"}}}}]}}]
+""")
+    buildah("copy", container, directory / "gatehouse.yaml", "/etc/gatehouse/gatehouse.yaml")
+    root = buildah("mount", container)
+    cleanup.callback(buildah, "umount", container)
+    daemon = Process(["unshare", "--mount", "--propagation", "private", "sh", "-c", AS_A_POD, "as-a-pod", root, *config["Entrypoint"],
+                      *config["Cmd"]], directory / "image.log")
+    cleanup.callback(daemon.close)
+    wait_until(lambda: not daemon.is_running() or fetch_admin(admin, "/readyz")[0] == 200, 30, "its start")
+    assert daemon.is_running(), daemon.output()
+    status = pathlib.Path(f"/proc/{daemon.pid}/status").read_text()
+    assert re.search(r"^Uid:\s+65532\s+65532", status, re.M) and re.search(r"^CapEff:\s+0+$", status, re.M)
+    with tls_connect(https, "localhost") as visitor:
+        visitor.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        answer = b""
+        while data := visitor.recv(4096):
+            answer += data
+    assert answer.startswith(b"HTTP/1.1 200") and answer.endswith(b"from the image")
+    assert daemon.stop() == 0, daemon.output()
+
+
+def test_the_containerfile_builds_an_image_that_runs(tmp_path, cleanup):
+    if not shutil.which("buildah"):
+        pytest.skip("no buildah here: apt-get install buildah")
+    if not FULL:
+        pytest.skip("compiles Gatehouse in a container, for a quarter of an hour: GATEHOUSE_FULL=1")
+    if os.geteuid() != 0 or not shutil.which("debootstrap"):
+        pytest.skip("needs root and debootstrap")
+    buildah = Buildah(tmp_path)
+    make_base(buildah, tmp_path / "base")
+    buildah("bud", "--pull-never", "-f", ROOT / "conf/container/Containerfile", "-t", "gatehouse", ROOT, seconds=5400)
+    check_image(buildah, "localhost/gatehouse", tmp_path, cleanup)
