@@ -30,6 +30,7 @@ void DataPlane::look_at_load() {
   const std::size_t most = is_known ? static_cast<std::size_t>(limit.rlim_cur) : 0;
   descriptors_max_ = most > 2 * kDescriptorsBeside ? most - kDescriptorsBeside : most;
   descriptors_max_ /= share_of_loops();
+  count_sockets();  // First, for what is closed for memory is counted by them.
   static const std::size_t memory_max = process_memory_max();
   if (overload_.is_short_of_memory()) give_back_memory();
   const Usage memory{memory_.resident(), memory_max};
@@ -39,7 +40,6 @@ void DataPlane::look_at_load() {
         .with("resident_bytes", memory.used)
         .with("bound_bytes", memory.most);
   act_on_load(has_changed);
-  count_sockets();
   if (overload_.actions().any()) load_timer_.arm(kBetweenLooks);
 }
 
@@ -77,7 +77,8 @@ void DataPlane::act_on_load(bool has_changed) {
 }
 
 /// Pooled connections to backends first, which nobody will miss; then the clients that have been
-/// waiting longest.
+/// waiting longest. First of them those that linger behind their end: they still have their
+/// descriptors, and others would be closed in their place again and again.
 void DataPlane::close_idle() {
   idle_closed_at_ = timers().now();
   std::size_t wanted = overload_.connections_to_close(frontends_.size());
@@ -93,8 +94,9 @@ void DataPlane::close_idle() {
   const std::size_t count = std::min(wanted, idle.size());
   const auto end = idle.begin() + static_cast<std::ptrdiff_t>(count);
   std::partial_sort(idle.begin(), end, idle.end());
-  std::for_each(idle.begin(), end, [](auto& one) { one.second->shed(); });
-  shed_connections_.add(count);
+  std::for_each(idle.begin(), end, [this](auto& one) {
+    if (one.second->shed()) shed_connections_.add();
+  });
 }
 
 // ---- offences -------------------------------------------------------------------------------

@@ -255,11 +255,15 @@ void FrontendConnection::drain() {
   host_.mark_dirty(*this);
 }
 
-void FrontendConnection::shed() {
-  if (phase_ != Phase::kOpen) return host_.retire(*this);
+bool FrontendConnection::shed() {
+  if (phase_ != Phase::kOpen) {
+    host_.retire(*this);
+    return phase_ != Phase::kLingering;
+  }
   session_->shed();
   is_ending_ = true;
   host_.mark_dirty(*this);
+  return true;
 }
 
 // ---- the end of a turn ----------------------------------------------------------------------

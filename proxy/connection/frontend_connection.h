@@ -45,8 +45,8 @@ class FrontendConnection final : public ServerEvents {
   void resume();
   /// See ServerSession::drain(); connections in their handshake are closed.
   void drain();
-  /// Ends a connection that may_be_shed().
-  void shed();
+  /// Ends a connection that may_be_shed(). False: it had ended, and only lingered.
+  bool shed();
   /// Ends at once, streams are told.
   void close();
 
@@ -73,7 +73,8 @@ class FrontendConnection final : public ServerEvents {
   void hold(ExchangeId exchange) { held_->push_back(exchange); }
   /// Nobody waits for an answer on it.
   bool may_be_shed() const {
-    return !is_retired && !is_ending_ && (phase_ != Phase::kOpen || session_->open_streams() == 0);
+    if (is_retired || phase_ != Phase::kOpen) return !is_retired;
+    return !is_ending_ && session_->open_streams() == 0;
   }
   /// When it began to wait for what it waits for; long ago when only its end is waited for.
   SteadyTime waits_since() const {
