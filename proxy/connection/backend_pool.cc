@@ -127,13 +127,17 @@ void BackendPool::serve_waiting(BackendConnection& connection) {
   }
 }
 
-void BackendPool::fail_waiting(ResponseFlag flag, std::string_view detail) {
-  std::deque<ExchangeId> failed;
-  failed.swap(waiting_);  // Each may come back to us, or to another host.
-  failed.insert(failed.end(), waiting_upgrades_.begin(), waiting_upgrades_.end());
+std::deque<ExchangeId> BackendPool::dismiss_waiting() {
+  std::deque<ExchangeId> all;
+  all.swap(waiting_);
+  all.insert(all.end(), waiting_upgrades_.begin(), waiting_upgrades_.end());
   waiting_upgrades_.clear();
-  commons_->leave_queue(failed.size());
-  for (const ExchangeId id : failed)
+  commons_->leave_queue(all.size());
+  return all;
+}
+
+void BackendPool::fail_waiting(ResponseFlag flag, std::string_view detail) {
+  for (const ExchangeId id : dismiss_waiting())  // Each may come back to us, or to another host.
     if (Exchange* exchange = host_.find_exchange(id.packed()))
       host_.on_connect_failed(*exchange, flag, detail);
 }

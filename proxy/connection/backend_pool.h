@@ -48,6 +48,8 @@ class BackendPool {
   void acquire(Exchange& exchange);
   /// The exchange is not waiting any more.
   void leave(const Exchange& exchange);
+  /// Nobody waits here any more: those who did.
+  std::deque<ExchangeId> dismiss_waiting();
   /// Opens connections for those who wait, as far as the backend's cap allows.
   void connect_for_waiting();
   /// The same with a place that another connection has left. Before it: needs_connection().

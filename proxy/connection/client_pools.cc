@@ -27,7 +27,7 @@ void ClientPools::retire_client(FrontendId client) {
   for (const Entry& entry : entries) host_.retire_pool(entry.pool);
 }
 
-void ClientPools::retire_host(std::uint32_t slot) {
+std::vector<PoolId> ClientPools::retire_host(std::uint32_t slot) {
   std::vector<PoolId> retired;
   for (auto& [client, entries] : clients_)
     std::erase_if(entries, [&](const Entry& entry) {
@@ -35,6 +35,7 @@ void ClientPools::retire_host(std::uint32_t slot) {
       return entry.slot == slot;
     });
   for (const PoolId id : retired) host_.retire_pool(id);
+  return retired;
 }
 
 void ClientPools::retire_all() {

@@ -23,7 +23,8 @@ class ClientPools {
 
   /// What is idle closes, the rest ends when it is done.
   void retire_client(FrontendId client);
-  void retire_host(std::uint32_t slot);
+  /// Those that were retired.
+  std::vector<PoolId> retire_host(std::uint32_t slot);
   void retire_all();
   /// Closes an idle connection, whoever's it is. False: there is none.
   bool close_idle();

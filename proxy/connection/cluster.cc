@@ -97,6 +97,7 @@ void Cluster::take_places() {
     const auto [it, is_new] = wanted.try_emplace(ids[i], i);
     if (!is_new) places[it->second].weight += places[i].weight;
   }
+  std::vector<PoolId> left;
   for (std::uint32_t slot = 0; slot < seats_.size(); ++slot) {
     if (!balancer_.is_used(slot) || balancer_.state(slot) == Balancer::State::kLeaving) continue;
     const auto it = wanted.find(balancer_.id(slot));
@@ -105,13 +106,27 @@ void Cluster::take_places() {
       wanted.erase(it);
       continue;
     }
-    remove(slot);
+    const std::vector<PoolId> pools = remove(slot);
+    left.insert(left.end(), pools.begin(), pools.end());
   }
   for (std::size_t i = 0; i < places.size(); ++i) {
     if (wanted.erase(ids[i]) > 0) add(ids[i], std::move(places[i]));  // Else it is there already.
   }
   has_had_hosts_ = has_had_hosts_ || balancer_.size() > 0;
   publish();
+  for (const PoolId pool : left) send_elsewhere(pool);
+}
+
+/// A host that is gone finishes what it has, which may take days: nobody waits for that.
+void Cluster::send_elsewhere(PoolId left) {
+  BackendPool* pool = host_.find_pool(left);
+  if (!pool) return;
+  for (const ExchangeId id : pool->dismiss_waiting()) {
+    Exchange* exchange = host_.find_exchange(id.packed());
+    if (!exchange) continue;
+    exchange->end_attempt(AttemptEnd::kCancelled);
+    send(*exchange);
+  }
 }
 
 void Cluster::add(std::uint64_t id, Place place) {
@@ -127,16 +142,22 @@ void Cluster::add(std::uint64_t id, Place place) {
   if (checker_ && !is_retired_) watch(slot);
 }
 
-void Cluster::remove(std::uint32_t slot) {
+/// The pools that it had.
+std::vector<PoolId> Cluster::remove(std::uint32_t slot) {
   log(Level::kInfo, "backend.host_left")
       .with("backend", backend_->name)
       .with("address", seats_[slot].place.address.to_string())
       .with("requests", balancer_.active(slot));
   if (checker_) checker_->remove(slot);
-  if (seats_[slot].pool) host_.retire_pool(std::exchange(seats_[slot].pool, {}));
-  if (client_pools_) client_pools_->retire_host(slot);
+  std::vector<PoolId> pools;
+  if (client_pools_) pools = client_pools_->retire_host(slot);
+  if (seats_[slot].pool) {
+    pools.push_back(std::exchange(seats_[slot].pool, {}));
+    host_.retire_pool(pools.back());
+  }
   commons_->forget(balancer_.id(slot), host_.loop_index(), host_.timers().now());
   balancer_.remove(slot);
+  return pools;
 }
 
 void Cluster::publish() {
@@ -292,8 +313,11 @@ bool Cluster::needs_connection() { return neediest() != nullptr; }
 
 bool Cluster::use_place() {
   BackendPool* pool = neediest();
-  if (pool) pool->connect_in_place();
-  return pool != nullptr;
+  if (!pool) return false;
+  pool->connect_in_place();
+  // Who goes on waiting has to say so: with this place the loop had what it asked for.
+  if (BackendPool* next = neediest()) next->connect_for_waiting();
+  return true;
 }
 
 bool Cluster::close_idle() {

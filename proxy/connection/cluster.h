@@ -78,7 +78,8 @@ class Cluster {
   std::uint64_t id_of(const Place& place) const;
   void take_places();
   void add(std::uint64_t id, Place place);
-  void remove(std::uint32_t slot);
+  std::vector<PoolId> remove(std::uint32_t slot);
+  void send_elsewhere(PoolId left);
   void watch(std::uint32_t slot);
   void publish();
   Endpoint endpoint_of(const Place& place) const;

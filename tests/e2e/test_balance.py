@@ -11,6 +11,7 @@ import pytest
 from backends import RawBackend, answer, ok
 from fake_dns import FakeDns
 from gatehouse import wait_until
+from test_send_proxy_protocol import read_header
 
 
 def shared_port(count):
@@ -32,11 +33,20 @@ def shared_port(count):
     raise AssertionError("no port is free everywhere")
 
 
+class ToldBackend(RawBackend):
+    """Behind PROXY headers, which it skips."""
+
+    def serve(self, sock):
+        sock.settimeout(20)
+        read_header(sock)
+        super().serve(sock)
+
+
 class World:
     """A daemon before hosts that say who they are."""
 
-    def __init__(self, start_daemon, count=3):
-        self.start_daemon, self.count = start_daemon, count
+    def __init__(self, start_daemon, count=3, kind=RawBackend):
+        self.start_daemon, self.count, self.kind = start_daemon, count, kind
         self.port = shared_port(count + 1)
         self.dns = FakeDns()
         self.hosts = {}
@@ -47,7 +57,7 @@ class World:
         return f"127.0.0.{i + 2}"
 
     def start_host(self, i):
-        self.hosts[i] = RawBackend(ok(str(i).encode()), at=(self.address(i), self.port))
+        self.hosts[i] = self.kind(ok(str(i).encode()), at=(self.address(i), self.port))
         return self.hosts[i]
 
     def kill_host(self, i):
@@ -109,8 +119,8 @@ class World:
 
 @pytest.fixture
 def world(start_daemon, cleanup):
-    def make(count=3):
-        made = World(start_daemon, count)
+    def make(count=3, kind=RawBackend):
+        made = World(start_daemon, count, kind)
         cleanup.callback(made.dns.close)
         return made
     return make
@@ -151,6 +161,83 @@ def test_hosts_join_and_leave_as_dns_says_and_open_requests_finish(world):
     assert open_request.got[:2] == (200, "0")
     wait_until(lambda: all(c.sock.fileno() < 0 for c in w.hosts[0].connections), 15, "the old host's connections to be closed")
     assert "event=backend.host_joined" in w.daemon.output() and "event=backend.host_left" in w.daemon.output()
+
+
+class Crowded:
+    """One host, of whose only connection a request makes long use while another waits for it; and then
+    DNS says something else."""
+
+    def __init__(self, w, **backend):
+        self.w = w
+        w.dns.zones["web.test"] = [w.address(0)]
+        w.start({"endpoints": [f"http://web.test:{w.port}"], "limits": {"connections": 1}, **backend})
+        self.release, arrived = w.hang(0)
+        self.busy = w.in_background("/hang")
+        wait_until(lambda: arrived, 10, "the request")
+        self.waiting = [w.in_background("/waits")]
+        w.dns.zones["web.test"] = [w.address(1)]
+        wait_until(self.has_left, 20, "the host to go")
+
+    def has_left(self):
+        self.waiting.append(self.w.in_background("/waits"))  # DNS is asked again while there are requests.
+        return "event=backend.host_left" in self.w.daemon.output()
+
+    def answers(self):
+        for thread in self.waiting:
+            thread.join(20)
+            assert not thread.is_alive()
+        return {thread.got[:2] for thread in self.waiting}
+
+
+def test_who_waits_for_a_host_that_leaves_goes_to_another(world):
+    w = world(2)
+    crowded = Crowded(w)
+    assert crowded.answers() == {(200, "1")}
+    assert crowded.busy.is_alive()
+    crowded.release.set()
+    crowded.busy.join(20)
+    assert crowded.busy.got[:2] == (200, "0")
+
+
+def test_who_waits_with_a_connection_of_its_own_goes_to_another_host_when_there_is_room(world):
+    w = world(2, ToldBackend)
+    crowded = Crowded(w, send_proxy_protocol="v1")
+    crowded.release.set()
+    assert crowded.answers() == {(200, "1")}
+    crowded.busy.join(20)
+    assert crowded.busy.got[:2] == (200, "0")
+
+
+def test_each_of_those_who_wait_with_connections_of_their_own_gets_a_place(world):
+    w = world(1, ToldBackend)
+    w.start({"limits": {"connections": 1}, "send_proxy_protocol": "v1"})
+    release, arrived = w.hang(0)
+    threads = [w.in_background("/hang")]
+    wait_until(lambda: arrived, 10, "the request")
+    threads += [w.in_background("/waits") for _ in range(3)]
+    wait_until(lambda: w.daemon.status()["backends"][0]["hosts"][0]["requests"] == 4, 10, "the others to wait")
+    release.set()
+    for thread in threads:
+        thread.join(20)
+        assert not thread.is_alive() and thread.got[:2] == (200, "0")
+
+
+def test_who_waits_is_served_when_a_reload_takes_the_host_away(world):
+    w = world(2)
+    w.start({"endpoints": w.literals()[:1], "limits": {"connections": 1}})
+    release, arrived = w.hang(0)
+    threads = [w.in_background("/hang")]
+    wait_until(lambda: arrived, 10, "the request")
+    threads.append(w.in_background("/waits"))
+    wait_until(lambda: w.daemon.status()["backends"][0]["hosts"][0]["requests"] == 2, 10, "the other one to wait")
+    w.daemon.config["backends"]["b"]["endpoints"] = w.literals()[1:]
+    w.daemon.write_config()
+    w.daemon.command("reload")
+    assert w.who() == 1
+    release.set()
+    for thread in threads:
+        thread.join(20)
+        assert thread.got[:2] == (200, "0")
 
 
 def test_hosts_stay_while_dns_fails(world):
