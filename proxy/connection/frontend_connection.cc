@@ -16,7 +16,6 @@ namespace gatehouse::proxy {
 
 namespace {
 constexpr Duration kLingerTime = std::chrono::seconds(2);
-constexpr Duration kRefusalTime = std::chrono::seconds(1);  // the same after a refused handshake
 constexpr std::size_t kLingerBytes = 1024 * 1024;
 constexpr int kReadsPerTurn = 16;
 constexpr Duration kQuietTime = std::chrono::seconds(1);  // until an idle session is made small
@@ -373,7 +372,7 @@ void FrontendConnection::wait_for(Waiting waiting) {
       if (!is_shrunk_) after = kQuietTime;
       break;
     case Waiting::kStall: after = host_.limits().stall_timeout; break;
-    case Waiting::kLinger: after = session_ ? kLingerTime : kRefusalTime; break;
+    case Waiting::kLinger: after = kLingerTime; break;
   }
   if (after > Duration::zero()) {
     timer_.arm(after);

@@ -6,8 +6,8 @@
 //   kProxyHeader --> kHandshake --TLS done--> kOpen --session finished--> kLingering
 //     (with early data it is open before TLS is done: is_early())
 //     --EOF or 2 s--> retired
-//   Where TLS fails it lingers, too, for a second, so that our alert is read. Any other failure
-//   retires at once, after the open streams were told.
+//   Where TLS fails it lingers, too, so that our alert is read. Any other failure retires at once,
+//   after the open streams were told.
 
 #include <memory>
 #include <string>
