@@ -1,6 +1,7 @@
 #include "proxy/routing/overload.h"
 
 #include <algorithm>
+#include <cmath>
 
 namespace gatehouse::proxy {
 
@@ -33,10 +34,11 @@ Overload::Actions decide(Overload::Actions actions, Usage usage, const Shares& s
   return actions;
 }
 
-/// How much is above that share.
+/// How much less it has to be for an action that goes on down to that share to end.
 std::size_t excess(Usage usage, unsigned percent) {
-  const auto most = static_cast<std::size_t>(share(usage, percent));
-  return usage.most != 0 && usage.used > most ? usage.used - most : 0;
+  const double from = share(usage, percent);
+  if (usage.most == 0 || static_cast<double>(usage.used) < from) return 0;
+  return usage.used - static_cast<std::size_t>(std::ceil(from)) + 1;
 }
 
 }  // namespace

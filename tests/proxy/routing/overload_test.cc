@@ -60,23 +60,35 @@ TEST(Overload, OneEndsWhatTheOtherDoesNotNeed) {
 TEST(Overload, ClosesAsManyIdleOnesAsAreTooMany) {
   Overload overload;
   overload.update_sockets({85, 100}, {});
-  EXPECT_EQ(overload.connections_to_close(80), 10u);
+  EXPECT_EQ(overload.connections_to_close(80), 11u);
   overload.update_sockets({10, 100}, {999, 1000});
   EXPECT_EQ(overload.connections_to_close(999), 0u);
   overload.update_sockets({10, 100}, {1000, 1000});
-  EXPECT_EQ(overload.connections_to_close(1000), 50u);
+  EXPECT_EQ(overload.connections_to_close(1000), 51u);
   EXPECT_FALSE(overload.actions().stops_accepting);
   overload.update_memory({850, 1000});
   EXPECT_EQ(overload.connections_to_close(1000), 125u);
   EXPECT_EQ(overload.connections_to_close(8), 16u);
 }
 
+TEST(Overload, WithThemClosedThePressureIsOver) {
+  for (const std::size_t most : {100, 208, 333}) {
+    Overload overload;
+    overload.update_sockets({most - 1, most}, {});
+    EXPECT_TRUE(overload.actions().any());
+    overload.update_sockets({most - 1 - overload.connections_to_close(most - 1), most}, {});
+    EXPECT_FALSE(overload.actions().any()) << most;
+  }
+}
+
 TEST(Overload, EachLoopClosesItsShareOfTooManyConnections) {
   Overload overload;
   overload.update_sockets({10, 100}, {1000, 1000});
-  EXPECT_EQ(overload.connections_to_close(250), 13u) << "a quarter of fifty";
+  EXPECT_EQ(overload.connections_to_close(250), 13u) << "a quarter of 51";
   EXPECT_EQ(overload.connections_to_close(1), 1u);
   EXPECT_EQ(overload.connections_to_close(0), 0u);
+  overload.update_sockets({10, 100}, {5, 5});
+  EXPECT_EQ(overload.connections_to_close(5), 1u) << "one less is enough in a small house";
 }
 
 }  // namespace
