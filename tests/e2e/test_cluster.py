@@ -447,7 +447,7 @@ def test_nodes_start_and_serve_without_the_apiserver(fleet):
         assert node.stop() == 0
         again = fleet.restart(node)
         assert fetch_admin(again.admin, "/readyz")[0] == 200
-        for name in fleet.names:
+        for name in random.sample(fleet.names, NAMES):
             assert len(fleet.serials(name)) == 1
         assert ask(again, fleet.names[0], "token")[2].startswith("token.")
         wait_until(lambda: fleet.view(again)["error"], 30, "an error in the status")
