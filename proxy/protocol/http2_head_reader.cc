@@ -11,6 +11,7 @@ namespace {
 
 constexpr unsigned kMethod = 1, kScheme = 2, kAuthority = 4, kPath = 8, kStatus = 16, kHost = 32,
                    kProtocol = 64;
+constexpr std::size_t kBombFactor = 8;  // times the bound: half a MiB by default, decoded in 1 ms
 
 void lower(std::string& text) {
   for (char& c : text) c = to_lower(c);
@@ -27,6 +28,7 @@ bool is_connection_field(Name id) {
 void Http2HeadReader::begin(Kind kind, HeaderBounds bounds) {
   kind_ = kind;
   bounds_ = bounds;
+  bomb_bytes_ = bounds.bytes * kBombFactor;
   bytes_ = fields_ = 0;
   seen_ = 0;
   has_fields_ = is_too_large_ = has_other_expectation_ = false;

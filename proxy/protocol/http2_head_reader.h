@@ -51,6 +51,9 @@ class Http2HeadReader {
   /// How many times larger than allowed the last list was, as decoded.
   std::size_t overshoot() const { return bounds_.bytes == 0 ? 0 : bytes_ / bounds_.bytes; }
 
+  /// Larger by so much that nothing of it is worth decoding any more.
+  bool is_bomb() const { return bytes_ > bomb_bytes_; }
+
   /// Gives memory back.
   void shrink();
 
@@ -72,6 +75,7 @@ class Http2HeadReader {
   HeaderBounds bounds_;
   std::size_t uri_bytes_max_ = 0;
   std::size_t bytes_ = 0, fields_ = 0;
+  std::size_t bomb_bytes_ = 0;
   unsigned seen_ = 0;  // which pseudo fields, and Host
   bool has_fields_ = false;
   bool is_too_large_ = false;

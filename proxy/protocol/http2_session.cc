@@ -173,6 +173,16 @@ void Http2Session::on_begin_headers(StreamId id) {
   on_head_begin(*stream);
 }
 
+/// False: the connection ends amid the block. HPACK would not be in step any more, and need not be.
+bool Http2Session::on_field(std::string_view name, std::string_view value) {
+  reader_.add(name, value);
+  if (!reader_.is_bomb()) return true;
+  note(Offence::kRefusedHead);
+  offences_.end_by(Offence::kRefusedHead);
+  terminate(Http2Error::kEnhanceYourCalm);
+  return false;
+}
+
 void Http2Session::on_headers_frame(StreamId id, bool ended) {
   Stream* stream = find(id);
   if (!stream) return;

@@ -185,6 +185,7 @@ class Http2Session {
 
   // What the callbacks tell.
   void on_begin_headers(StreamId id);
+  bool on_field(std::string_view name, std::string_view value);
   void on_headers_frame(StreamId id, bool ended);
   void on_data_frame(StreamId id, bool is_empty, bool ended);
   void on_data(StreamId id, std::string_view bytes);

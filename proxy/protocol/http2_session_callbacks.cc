@@ -44,8 +44,9 @@ struct Http2Callbacks {
   static int on_header(nghttp2_session*, const nghttp2_frame*, const std::uint8_t* name,
                        std::size_t name_size, const std::uint8_t* value, std::size_t value_size,
                        std::uint8_t, void* user) {
-    self_of(user).reader_.add(text_of(name, name_size), text_of(value, value_size));
-    return 0;
+    const bool goes_on =
+        self_of(user).on_field(text_of(name, name_size), text_of(value, value_size));
+    return goes_on ? 0 : NGHTTP2_ERR_CALLBACK_FAILURE;
   }
 
   /// Fields that nghttp2 would only skip make the whole message malformed here.
