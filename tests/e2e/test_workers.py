@@ -506,6 +506,8 @@ def test_a_backends_requests_and_queue_are_capped_over_all_loops(start, hosts, l
     with one_on_each_loop(daemon) as clients:
         for client in clients:
             client.request("GET", "/held")
+            # The first one, too, is pending until its connection is there.
+            wait_until(lambda: host.count("/held") > 0, 20, "the first request at the host")
         wait_until(lambda: metric(daemon, "gatehouse_backend_overflows_total") == WORKERS - served, 20, "the overflow")
         may_answer.set()
         assert sorted(client.read().status for client in clients) == [200] * served + [503] * (WORKERS - served)
