@@ -185,7 +185,7 @@ bool Http2Session::on_field(std::string_view name, std::string_view value) {
 
 void Http2Session::on_headers_frame(StreamId id, bool ended) {
   Stream* stream = find(id);
-  if (!stream) return;
+  if (!stream || (stream->has_peer_head && stream->state == StreamState::kClosed)) return;
   if (ended) advance(stream->state, StreamEvent::kEndReceived);
   on_head(*stream, ended);
 }
@@ -193,7 +193,8 @@ void Http2Session::on_headers_frame(StreamId id, bool ended) {
 void Http2Session::on_data_frame(StreamId id, bool is_empty, bool ended) {
   if (is_empty && !ended) note(Offence::kEmptyData);
   Stream* stream = find(id);
-  if (!stream || !ended) return;
+  // What came for a stream that we have reset was dropped: its end would make the rest look whole.
+  if (!stream || !ended || stream->state == StreamState::kClosed) return;
   advance(stream->state, StreamEvent::kEndReceived);
   if (stream->is_announced) on_body_end(*stream);
 }

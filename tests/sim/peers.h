@@ -185,6 +185,7 @@ class Origin final : public ServerEvents {
     Plan plan;
     Sending body;
     std::size_t got = 0, unacknowledged = 0;
+    unsigned interims = 0;  // A proxy takes only so many.
     bool is_whole = false, has_answered = false, is_given_up = false;
   };
 
@@ -207,7 +208,8 @@ class Origin final : public ServerEvents {
   }
 
   void answer(Work& work, Random& random) {
-    if (work.plan.has_interim && random.below(2) == 0) {
+    if (work.plan.has_interim && work.interims < 4 && random.below(2) == 0) {
+      ++work.interims;
       ResponseHead hints;
       hints.status = 103;
       return session_->send_interim(work.stream, hints);

@@ -325,6 +325,22 @@ TEST(Http2ServerSession, ResetsWithNoErrorWhenTheResponseComesFirst) {
   EXPECT_EQ(world.told("request 3 GET https://a.example/ ended"), 1u);
 }
 
+// The head of an answer that ends with it has just gone out; the NO_ERROR behind it has not.
+TEST(Http2ServerSession, TellsNoEndOfABodyThatItDropped) {
+  for (const bool has_trailers : {false, true}) {
+    ServerWorld world;
+    world.begin();
+    world.feed(post(1) + data(1, "part", false));
+    world.respond(1, 200);
+    FlatBuffer out;
+    EXPECT_TRUE(world.session.produce(out, 1));
+    world.feed(data(1, "dropped", false) +
+               (has_trailers ? headers(1, {{"x", "y"}}) : data(1, "this, too", true)));
+    EXPECT_EQ(world.bodies, "part");
+    EXPECT_EQ(world.transcript().find("end 1"), std::string::npos) << world.transcript();
+  }
+}
+
 TEST(Http2ServerSession, FailsOpenStreamsOnceWhenTheConnectionGoes) {
   ServerWorld world;
   world.begin();
