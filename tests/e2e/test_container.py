@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import re
+import runpy
 import shutil
 import subprocess
 import tarfile
@@ -148,7 +149,7 @@ class Buildah:
 
 def make_base(buildah, directory):
     """Debian slim without a registry: a root by debootstrap, with what this machine's apt says of the way to a mirror."""
-    mirror = os.environ.get("MIRROR", "http://deb.debian.org/debian")
+    mirror = os.environ.get("MIRROR") or runpy.run_path(str(MAKE_IMAGE))["mirror_of_apt"]("bookworm")
     done = subprocess.run(["debootstrap", "--variant=minbase", "bookworm", directory, mirror], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-2000:]
     ways = subprocess.run(["apt-config", "dump"], capture_output=True, text=True, check=True).stdout
