@@ -393,7 +393,7 @@ void Http2Session::shrink() {
   free_.shrink_to_fit();
   streams_.shrink_to_fit();
   if (!scanner_.is_mid_frame()) reader_.shrink();
-  if (is_quiet_ || is_over_) memory_.discard_frame_buffer();
+  if (is_quiet_ || is_over_) memory_.discard_pages();
 }
 
 }  // namespace gatehouse::proxy

@@ -17,6 +17,10 @@ namespace {
 constexpr std::size_t kPage = 4096;
 constexpr std::size_t kFrameBytes = 16 * 1024;           // The frame buffer is a little larger,
 constexpr std::size_t kSlotBytes = kFrameBytes + kPage;  // but never more than this.
+// The table of streams as it begins; grown with more than 200 streams it is malloc's, and so it is
+// where a version of the library begins with another size.
+constexpr std::size_t kTableBytes = kPage;
+constexpr std::size_t kPagesBytes = kSlotBytes + kTableBytes;
 
 /// The thread's spare blocks of small sizes. A stream takes four of them and gives them back, and
 /// with hundreds of streams open malloc's own cache of seven a size is of no use. What is spare is
@@ -77,12 +81,26 @@ SpareBlocks& spare_blocks() {
 
 }  // namespace
 
+char* Http2SessionMemory::pages() {
+  if (!pages_) pages_ = static_cast<char*>(std::aligned_alloc(kPage, kPagesBytes));
+  check(pages_ != nullptr, "out of memory");
+  return pages_;
+}
+
+void Http2SessionMemory::release_pages() {
+  if (has_frame_buffer_ || has_table_) return;
+  std::free(pages_);
+  pages_ = nullptr;
+}
+
+char* Http2SessionMemory::table() const { return pages_ + kSlotBytes; }
+
 char* Http2SessionMemory::allocate(std::size_t bytes) {
-  if (!frame_buffer_ && bytes >= kFrameBytes && bytes <= kSlotBytes) {
+  if (!has_frame_buffer_ && bytes >= kFrameBytes && bytes <= kSlotBytes) {
     // The library allocates it first among its size, when the session is made.
-    frame_buffer_ = static_cast<char*>(std::aligned_alloc(kPage, kSlotBytes));
-    check(frame_buffer_ != nullptr, "out of memory");
-    return frame_buffer_;
+    char* const buffer = pages();
+    has_frame_buffer_ = true;
+    return buffer;
   }
   char* block = spare_blocks().take(bytes);
   if (!block) block = static_cast<char*>(std::malloc(bytes));
@@ -92,6 +110,12 @@ char* Http2SessionMemory::allocate(std::size_t bytes) {
 }
 
 char* Http2SessionMemory::allocate_zeroed(std::size_t count, std::size_t bytes) {
+  if (!has_table_ && count > 1 && count * bytes == kTableBytes) {
+    (void)pages();
+    has_table_ = true;
+    std::memset(table(), 0, kTableBytes);
+    return table();
+  }
   auto* block = static_cast<char*>(std::calloc(count, bytes));
   check(block != nullptr, "out of memory");
   heap_bytes_ += malloc_usable_size(block);
@@ -100,12 +124,13 @@ char* Http2SessionMemory::allocate_zeroed(std::size_t count, std::size_t bytes) 
 
 char* Http2SessionMemory::resize(char* block, std::size_t bytes) {
   if (!block) return allocate(bytes);
-  if (block == frame_buffer_) {
-    if (bytes <= kSlotBytes) return block;
+  if (is_frame_buffer(block) || is_table(block)) {
+    const std::size_t size = is_table(block) ? kTableBytes : kSlotBytes;
+    if (bytes <= size) return block;
     auto* larger = static_cast<char*>(std::malloc(bytes));
     check(larger != nullptr, "out of memory");
     heap_bytes_ += malloc_usable_size(larger);
-    std::memcpy(larger, block, kSlotBytes);
+    std::memcpy(larger, block, size);
     release(block);
     return larger;
   }
@@ -118,24 +143,31 @@ char* Http2SessionMemory::resize(char* block, std::size_t bytes) {
 
 void Http2SessionMemory::release(char* block) {
   if (!block) return;
-  if (block == frame_buffer_) {
-    frame_buffer_ = nullptr;
-  } else {
-    const std::size_t usable = malloc_usable_size(block);
-    heap_bytes_ -= usable;
-    if (spare_blocks().keep(block, usable)) return;
+  if (is_frame_buffer(block)) {
+    has_frame_buffer_ = false;
+    return release_pages();
   }
-  std::free(block);
+  if (is_table(block)) {
+    has_table_ = false;
+    return release_pages();
+  }
+  const std::size_t usable = malloc_usable_size(block);
+  heap_bytes_ -= usable;
+  if (!spare_blocks().keep(block, usable)) std::free(block);
 }
 
-void Http2SessionMemory::discard_frame_buffer() {
-  if (frame_buffer_) (void)::madvise(frame_buffer_, kSlotBytes, MADV_DONTNEED);
+void Http2SessionMemory::discard_pages() {
+  if (!pages_) return;
+  static constexpr std::array<char, kTableBytes> kZeros{};
+  const bool is_table_in_use = has_table_ && std::memcmp(table(), kZeros.data(), kTableBytes) != 0;
+  // Anonymous memory reads as zeros when it is touched again (madvise(2), MADV_DONTNEED).
+  (void)::madvise(pages_, is_table_in_use ? kSlotBytes : kPagesBytes, MADV_DONTNEED);
 }
 
-std::size_t Http2SessionMemory::frame_buffer_resident_bytes() const {
-  if (!frame_buffer_) return 0;
-  std::array<unsigned char, kSlotBytes / kPage> pages{};
-  if (::mincore(frame_buffer_, kSlotBytes, pages.data()) != 0) return kSlotBytes;
+std::size_t Http2SessionMemory::resident_page_bytes() const {
+  if (!pages_) return 0;
+  std::array<unsigned char, kPagesBytes / kPage> pages{};
+  if (::mincore(pages_, kPagesBytes, pages.data()) != 0) return kPagesBytes;
   std::size_t resident = 0;
   for (const unsigned char page : pages) resident += (page & 1u) != 0 ? kPage : 0;
   return resident;

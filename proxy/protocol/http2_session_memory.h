@@ -1,10 +1,10 @@
 #pragma once
 // Where nghttp2 gets the memory of one session from. All of it is malloc's, with small blocks kept
-// by the thread for the next stream, but for the one buffer that the library keeps for outgoing
-// frames: at 16.4 KiB it is two thirds of a session, and an idle connection needs none of it. It
-// gets pages of its own, which go back to the kernel when the session is quiet (PERFORMANCE.md
-// section 2, "Idle memory"). madvise() is the only system call made here. Outlives the nghttp2
-// session.
+// by the thread for the next stream, but for two blocks of which an idle connection needs nothing:
+// the buffer that the library keeps for outgoing frames (16.4 KiB, two thirds of a session), and
+// its table of streams (4 KiB, all zeros while there are none). They get pages of their own, which
+// go back to the kernel when the session is quiet (PERFORMANCE.md section 2, "Idle memory").
+// madvise() is the only system call made here. Outlives the nghttp2 session.
 
 #include <cstddef>
 
@@ -22,16 +22,25 @@ class Http2SessionMemory {
   char* resize(char* block, std::size_t bytes);
   void release(char* block);
 
-  /// Gives the frame buffer's pages back; what is in it is lost, so only when no frame is half out.
-  void discard_frame_buffer();
+  /// Gives back the pages of the frame buffer, of which the contents are lost, so only when no
+  /// frame is half out; and that of the stream table when all of it is zero, as it reads
+  /// afterwards.
+  void discard_pages();
 
-  /// Bytes handed out and not released, the frame buffer apart.
+  /// Bytes handed out and not released, the pages apart.
   std::size_t heap_bytes() const { return heap_bytes_; }
-  /// How much of the frame buffer is backed by memory now.
-  std::size_t frame_buffer_resident_bytes() const;
+  /// How much of the pages is backed by memory now.
+  std::size_t resident_page_bytes() const;
 
  private:
-  char* frame_buffer_ = nullptr;
+  char* pages();
+  void release_pages();
+  char* table() const;
+  bool is_frame_buffer(const char* block) const { return has_frame_buffer_ && block == pages_; }
+  bool is_table(const char* block) const { return has_table_ && block == table(); }
+
+  char* pages_ = nullptr;  // the frame buffer's, then the table's; there while one of them is
+  bool has_frame_buffer_ = false, has_table_ = false;
   std::size_t heap_bytes_ = 0;
 };
 

@@ -5,7 +5,6 @@
 #include <set>
 
 #include "proxy/protocol/http2_frame_scanner.h"
-#include "proxy/protocol/http2_session_memory.h"
 #include "tests/support/fake_clock.h"
 
 namespace gatehouse::proxy {
@@ -72,37 +71,6 @@ TEST(Http2FrameScanner, KnowsThatInputStoppedInsideSomething) {
     }
     EXPECT_TRUE(scanner.is_mid_frame()) << size;
   }
-}
-
-TEST(Http2SessionMemory, GivesOnlyTheFrameBufferBack) {
-  Http2SessionMemory memory;
-  char* small = memory.allocate(100);
-  char* buffer = memory.resize(nullptr, 16394);
-  char* second = memory.allocate(17000);
-  std::fill_n(small, 100, 'a');
-  std::fill_n(buffer, 16394, 'b');
-  std::fill_n(second, 17000, 'c');
-  EXPECT_EQ(memory.frame_buffer_resident_bytes(), 20480u);
-  memory.discard_frame_buffer();
-  EXPECT_EQ(memory.frame_buffer_resident_bytes(), 0u);
-  EXPECT_EQ(small[99], 'a');
-  EXPECT_EQ(second[16999], 'c');
-  EXPECT_EQ(buffer[0], '\0');
-  memory.release(second);
-  memory.release(buffer);
-  memory.release(small);
-  EXPECT_EQ(memory.heap_bytes(), 0u);
-}
-
-TEST(Http2SessionMemory, KeepsBytesWhenTheFrameBufferGrows) {
-  Http2SessionMemory memory;
-  char* buffer = memory.allocate(16394);
-  buffer[16393] = 'x';
-  buffer = memory.resize(buffer, 100'000);
-  EXPECT_EQ(buffer[16393], 'x');
-  EXPECT_EQ(memory.frame_buffer_resident_bytes(), 0u);
-  memory.release(buffer);
-  EXPECT_EQ(memory.heap_bytes(), 0u);
 }
 
 }  // namespace

@@ -455,10 +455,10 @@ TEST(Http2ServerSession, GivesMemoryBackWhenIdle) {
   world.answers = true;
   world.begin();
   world.feed(get(1));
-  EXPECT_GT(world.session.memory().frame_buffer_resident_bytes(), 0u);
+  EXPECT_GT(world.session.memory().resident_page_bytes(), 0u);
   world.session.shrink();
-  EXPECT_EQ(world.session.memory().frame_buffer_resident_bytes(), 0u);
-  EXPECT_LE(world.session.memory().heap_bytes(), 12u * 1024);
+  EXPECT_EQ(world.session.memory().resident_page_bytes(), 0u);
+  EXPECT_LE(world.session.memory().heap_bytes(), 8u * 1024);
   world.feed(get(3));
   EXPECT_EQ(world.seen.body_of(3), "ok");
 }

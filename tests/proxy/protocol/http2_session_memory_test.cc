@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
 #include <string>
 #include <string_view>
@@ -61,6 +62,70 @@ TEST(Http2SessionMemory, ZeroedBlocksAreZero) {
   block = memory.allocate_zeroed(8, 8);
   EXPECT_EQ(std::string_view(block, 64), std::string(64, '\0'));
   memory.release(block);
+}
+
+TEST(Http2SessionMemory, GivesOnlyTheFrameBufferBack) {
+  Http2SessionMemory memory;
+  char* small = memory.allocate(100);
+  char* buffer = memory.resize(nullptr, 16394);
+  char* second = memory.allocate(17000);
+  std::fill_n(small, 100, 'a');
+  std::fill_n(buffer, 16394, 'b');
+  std::fill_n(second, 17000, 'c');
+  EXPECT_EQ(memory.resident_page_bytes(), 20480u);
+  memory.discard_pages();
+  EXPECT_EQ(memory.resident_page_bytes(), 0u);
+  EXPECT_EQ(small[99], 'a');
+  EXPECT_EQ(second[16999], 'c');
+  EXPECT_EQ(buffer[0], '\0');
+  memory.release(second);
+  memory.release(buffer);
+  memory.release(small);
+  EXPECT_EQ(memory.heap_bytes(), 0u);
+}
+
+TEST(Http2SessionMemory, KeepsBytesWhenTheFrameBufferGrows) {
+  Http2SessionMemory memory;
+  char* buffer = memory.allocate(16394);
+  buffer[16393] = 'x';
+  buffer = memory.resize(buffer, 100'000);
+  EXPECT_EQ(buffer[16393], 'x');
+  EXPECT_EQ(memory.resident_page_bytes(), 0u);
+  memory.release(buffer);
+  EXPECT_EQ(memory.heap_bytes(), 0u);
+}
+
+TEST(Http2SessionMemory, GivesTheStreamTableBackWhileItIsZero) {
+  Http2SessionMemory memory;
+  char* table = memory.allocate_zeroed(256, 16);
+  char* buffer = memory.allocate(16394);
+  EXPECT_EQ(memory.heap_bytes(), 0u);
+  std::fill_n(buffer, 16394, 'b');
+  table[4095] = 't';
+  memory.discard_pages();
+  EXPECT_EQ(memory.resident_page_bytes(), 4096u);
+  EXPECT_EQ(table[4095], 't');
+  table[4095] = '\0';
+  memory.discard_pages();
+  EXPECT_EQ(memory.resident_page_bytes(), 0u);
+  EXPECT_EQ(std::string_view(table, 4096), std::string(4096, '\0'));
+  table[0] = 't';
+  memory.release(buffer);
+  EXPECT_EQ(table[0], 't') << "one of the two is released, the other stays";
+  table = memory.resize(table, 8192);
+  EXPECT_EQ(table[0], 't');
+  memory.release(table);
+  EXPECT_EQ(memory.heap_bytes(), 0u);
+}
+
+TEST(Http2SessionMemory, AStreamTableIsZeroWhateverItsPageHeldBefore) {
+  for (int round = 0; round < 3; ++round) {
+    Http2SessionMemory memory;
+    char* const table = memory.allocate_zeroed(256, 16);
+    EXPECT_EQ(std::string_view(table, 4096), std::string(4096, '\0'));
+    std::fill_n(table, 4096, 'x');
+    memory.release(table);
+  }
 }
 
 }  // namespace
