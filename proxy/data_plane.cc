@@ -138,6 +138,7 @@ DataPlane::~DataPlane() {
   frontends_.for_each([&](FrontendId, FrontendConnection& connection) { connection.close(); });
   backends_.for_each([&](BackendId, BackendConnection& connection) { connection.close(); });
   reap();
+  while (!retired_backends_.empty()) reap();
 }
 
 // ---- snapshots ------------------------------------------------------------------------------
@@ -409,9 +410,24 @@ void DataPlane::end_turn() {
   if (!later_frontends_.empty() || !later_backends_.empty()) tools_.loop.wake();
 }
 
+/// Closing a connection whose answer nobody wants any more costs some hundred microseconds where
+/// its backend is on this machine (what it had sent is freed within our call), and a client that
+/// goes leaves as many of them as it had streams: some go at a time, and others are served between.
+void DataPlane::close_retired_backends() {
+  constexpr std::size_t kAtOnce = 16, kShare = 4;
+  const auto most = std::max(kAtOnce, retired_backends_.size() / kShare);
+  for (std::size_t closed = 0; closed < most && !retired_backends_.empty(); ++closed) {
+    const BackendId id = retired_backends_.front();
+    retired_backends_.pop_front();
+    backends_.erase(id);
+  }
+  if (!retired_backends_.empty()) tools_.loop.wake();
+}
+
 void DataPlane::reap() {
   const bool had_frontends = !retired_frontends_.empty();
-  while (!retired_frontends_.empty() || !retired_backends_.empty() || !done_exchanges_.empty()) {
+  close_retired_backends();
+  while (!retired_frontends_.empty() || !done_exchanges_.empty()) {
     const auto frontends = std::exchange(retired_frontends_, {});
     for (const FrontendId id : frontends) {
       const auto connection = frontends_.erase(id);
@@ -424,8 +440,6 @@ void DataPlane::reap() {
       for (const ClusterId cluster : view_->naming_clients)
         clusters_.find(cluster)->forget_client(id);
     }
-    const auto backends = std::exchange(retired_backends_, {});
-    for (const BackendId id : backends) backends_.erase(id);
     const auto exchanges = std::exchange(done_exchanges_, {});
     for (std::size_t i = 0; i < exchanges.size(); ++i) {
       constexpr std::size_t kAhead = 2;

@@ -5,6 +5,7 @@
 // commons of each backend count over all loops. It decides for each request where it goes
 // (data_plane_requests.cc); how bytes move is the connections' business.
 
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
@@ -215,6 +216,7 @@ class DataPlane final : public ConnectionHost, public ExchangeHost, public Liste
   void flush_singles();
   void end_turn();
   void reap();
+  void close_retired_backends();
   void end_drain();
   bool admit(FrontendConnection::Facts& facts);
   void pause_accepting();
@@ -277,7 +279,8 @@ class DataPlane final : public ConnectionHost, public ExchangeHost, public Liste
   SlotMap<FrontendConnection> frontends_;
 
   std::vector<FrontendId> dirty_frontends_, later_frontends_, retired_frontends_;
-  std::vector<BackendId> dirty_backends_, single_backends_, later_backends_, retired_backends_;
+  std::vector<BackendId> dirty_backends_, single_backends_, later_backends_;
+  std::deque<BackendId> retired_backends_;
   std::vector<ExchangeId> done_exchanges_;
   bool is_draining_ = false;
   std::function<void()> on_drained_;
