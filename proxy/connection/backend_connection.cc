@@ -231,24 +231,15 @@ void BackendConnection::tell_closed() {
 
 void BackendConnection::flush() {
   if (is_retired || !session_) return;
-  bool more = true, moved = false;
   out_.borrow();
-  for (int round = 0; round < kRoundsPerTurn && more; ++round) {
-    more = session_->produce(out_, kOutputBytes);
-    if (out_.empty() && !wants_write_) break;  // Else records may wait that hold the end of it.
-    const std::size_t before = out_.size();
-    const Io io = channel_.write(out_);
-    moved = moved || io == Io::kDone || out_.size() < before;
-    wants_write_ = io == Io::kWantWrite;
-    if (io == Io::kFailed || io == Io::kEof) {
-      // What the backend said before it closed may still be readable, an early answer above all.
-      wants_write_ = false;
-      out_.clear();
-      read_some();
-      if (!is_retired) lose();
-      return;
-    }
-    if (io != Io::kDone) break;
+  const auto [io, more, moved] = channel_.write_output(*session_, out_);
+  wants_write_ = io == Io::kWantWrite;
+  if (io == Io::kFailed || io == Io::kEof) {
+    // What the backend said before it closed may still be readable, an early answer above all.
+    out_.clear();
+    read_some();
+    if (!is_retired) lose();
+    return;
   }
   out_.keep_rest();
   const bool is_written = out_.empty() && !wants_write_;
@@ -296,6 +287,7 @@ void BackendConnection::on_timer() {
   waiting_ = Waiting::kIdle;
   is_shrunk_ = true;
   session_->shrink();
+  channel_.shrink();
   timer_.arm(settings_.idle_timeout - kQuietTime);
 }
 

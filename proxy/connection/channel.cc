@@ -8,6 +8,13 @@
 
 namespace gatehouse::proxy {
 
+namespace {
+/// Bytes gathered before a write without TLS, and with it; and what one connection writes in one
+/// turn.
+constexpr std::size_t kOutputBytes = 128 * 1024, kSealedBytes = 32 * 1024;
+constexpr std::size_t kShareOfTurn = 4 * kOutputBytes;
+}  // namespace
+
 Channel::~Channel() {
   if (tls_ && !is_output_ended_) tls_->close_notify();
   tls_.reset();
@@ -46,8 +53,29 @@ Io Channel::receive(char* to, std::size_t size, int flags, std::size_t& got) {
   return Io::kFailed;
 }
 
-Io Channel::write(FlatBuffer& from) {
-  if (tls_) return tls_->write(from);
+Channel::Written Channel::write_output(Session& session, FlatBuffer& out) {
+  // With TLS the writes of a turn are sent together, and what is gathered for them is best sealed
+  // while it is in the cache.
+  const std::size_t most = tls_ ? kSealedBytes : kOutputBytes;
+  const std::size_t waiting = tls_ ? tls_->gathered() : 0;
+  Written written;
+  std::size_t bytes = 0;
+  for (bool is_last = false; !is_last && written.io == Io::kDone;) {
+    written.has_more = session.produce(out, most);
+    const std::size_t before = out.size();
+    is_last = !written.has_more || before < most || bytes + before >= kShareOfTurn;
+    if (before == 0 && bytes + waiting == 0) break;
+    written.io = write(out, !is_last);
+    bytes += before - out.size();
+  }
+  const std::size_t left = tls_ ? tls_->gathered() : 0;
+  const bool is_done = written.io == Io::kDone && bytes + waiting > 0;
+  written.has_moved = is_done || waiting + bytes > left;
+  return written;
+}
+
+Io Channel::write(FlatBuffer& from, bool has_more) {
+  if (tls_) return tls_->write(from, has_more);
   while (!from.empty()) {
     const ssize_t result = ::send(descriptor_, from.data(), from.size(), MSG_NOSIGNAL);
     if (result < 0) {

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "proxy/connection/tls_engine.h"
+#include "proxy/protocol/session.h"
 
 namespace gatehouse::proxy {
 
@@ -28,10 +29,22 @@ class Channel {
   Io read(char* to, std::size_t size, std::size_t& got);
   /// Looks at what the socket has without taking it. Before start_tls() only.
   Io peek(char* to, std::size_t size, std::size_t& got);
-  Io write(FlatBuffer& from);
+  /// What became of a turn's output: how it ended, whether the session has more to say, and whether
+  /// anything went out.
+  struct Written {
+    Io io = Io::kDone;
+    bool has_more = true, has_moved = false;
+  };
+  /// Writes what the session has to say, behind what `out` holds, until the socket takes no more or
+  /// the connection has had its share of the turn.
+  Written write_output(Session& session, FlatBuffer& out);
   /// There is more to read although the socket may not become readable again.
   bool has_pending() const { return tls_ && tls_->has_pending(); }
 
+  /// Frees what a silent connection does not need.
+  void shrink() {
+    if (tls_) tls_->shrink();
+  }
   /// After a failure of TLS, which has sent its alert: what follows is read as it comes.
   void drop_tls() { tls_.reset(); }
   /// Says goodbye: close_notify, then FIN; the peer's last bytes may still be read.
@@ -43,6 +56,7 @@ class Channel {
   std::string failure() const;
 
  private:
+  Io write(FlatBuffer& from, bool has_more);
   Io receive(char* to, std::size_t size, int flags, std::size_t& got);
   int descriptor_;
   int errno_ = 0;

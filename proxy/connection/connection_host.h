@@ -116,8 +116,5 @@ SlotId<T> from_poll_token(std::uint64_t token) {
 
 /// The poller's sinks of one loop, and its scratch memory.
 inline constexpr std::size_t kScratchBytes = 128 * 1024;
-/// Bytes gathered before a write, and how often that is repeated for one connection in one turn.
-inline constexpr std::size_t kOutputBytes = 128 * 1024;
-inline constexpr int kRoundsPerTurn = 4;
 
 }  // namespace gatehouse::proxy

@@ -269,18 +269,10 @@ bool FrontendConnection::shed() {
 
 void FrontendConnection::flush() {
   if (is_retired || phase_ != Phase::kOpen) return;
-  bool more = true, moved = false;
   out_.borrow();
-  for (int round = 0; round < kRoundsPerTurn && more; ++round) {
-    more = session_->produce(out_, kOutputBytes);
-    if (out_.empty() && !wants_write_) break;  // Else records may wait that hold the end of it.
-    const std::size_t before = out_.size();
-    const Io io = channel_.write(out_);
-    moved = moved || io == Io::kDone || out_.size() < before;
-    wants_write_ = io == Io::kWantWrite;
-    if (io == Io::kFailed || io == Io::kEof) return lose();
-    if (io != Io::kDone) break;
-  }
+  const auto [io, more, moved] = channel_.write_output(*session_, out_);
+  wants_write_ = io == Io::kWantWrite;
+  if (io == Io::kFailed || io == Io::kEof) return lose();
   out_.keep_rest();
   const bool is_written = out_.empty() && !wants_write_;
   if (is_written && !more && (is_ending_ || session_->is_finished()) && !is_early())
@@ -418,6 +410,7 @@ void FrontendConnection::shrink() {
   waiting_ = Waiting::kIdle;
   is_shrunk_ = true;
   session_->shrink();
+  channel_.shrink();
   const Duration bound = host_.limits().idle_timeout;
   if (bound > Duration::zero())
     timer_.arm(std::max<Duration>(bound - kQuietTime, std::chrono::milliseconds(1)));

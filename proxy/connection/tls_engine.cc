@@ -5,7 +5,6 @@
 #include <algorithm>
 
 #include "daemon/net/client_certificate.h"
-#include "daemon/net/tls_bio.h"
 #include "daemon/net/tls_context.h"
 
 namespace gatehouse::proxy {
@@ -89,9 +88,13 @@ Io TlsEngine::write_early(FlatBuffer& from) {
   }
 }
 
-Io TlsEngine::write(FlatBuffer& from) {
-  if (!is_open_) return write_early(from);
-  while (!from.empty()) {
+Io TlsEngine::write_records(FlatBuffer& from, bool has_more) {
+  while (from.size() >= kRecordBytes || (!has_more && !from.empty())) {
+    switch (net::make_room(ssl_.get())) {
+      case net::FlushState::kDone: break;
+      case net::FlushState::kWouldBlock: return Io::kWantWrite;
+      case net::FlushState::kFailed: failure_ = "tls: closed by the peer"; return Io::kFailed;
+    }
     const std::size_t size = repeat_ ? repeat_ : std::min(kRecordBytes, from.size());
     std::size_t written = 0;
     const int result = SSL_write_ex(ssl_.get(), from.data(), size, &written);
@@ -103,6 +106,13 @@ Io TlsEngine::write(FlatBuffer& from) {
     repeat_ = 0;
     from.consume(written);
   }
+  return Io::kDone;
+}
+
+Io TlsEngine::write(FlatBuffer& from, bool has_more) {
+  if (!is_open_) return write_early(from);
+  const Io io = write_records(from, has_more);
+  if (io != Io::kDone || has_more) return io;
   switch (net::flush_records(ssl_.get())) {
     case net::FlushState::kDone: return Io::kDone;
     case net::FlushState::kWouldBlock: return Io::kWantWrite;

@@ -11,6 +11,7 @@
 #include "daemon/net/certificate.h"
 #include "daemon/net/openssl.h"
 #include "daemon/net/server_tls_policy.h"
+#include "daemon/net/tls_bio.h"
 
 namespace gatehouse::proxy {
 
@@ -41,8 +42,13 @@ class TlsEngine {
   Io read(char* to, std::size_t size, std::size_t& got);
   /// True: read() will give more without the socket becoming readable.
   bool has_pending() const { return SSL_has_pending(ssl_.get()) == 1; }
-  /// Writes all of `from` that the socket takes, in full records; consumes what was taken.
-  Io write(FlatBuffer& from);
+  /// Writes all of `from` that the socket takes, in full records; consumes what was taken. With
+  /// `has_more` what does not fill a record stays, and records may wait for those to come.
+  Io write(FlatBuffer& from, bool has_more);
+  /// Bytes of records that the socket has not taken yet.
+  std::size_t gathered() const { return net::gathered_bytes(ssl_.get()); }
+  /// Frees what a silent connection does not need.
+  void shrink() { net::shrink_records(ssl_.get()); }
   /// Sends close_notify as far as the socket takes it.
   void close_notify();
 
@@ -62,6 +68,7 @@ class TlsEngine {
   Io outcome(int result);
   Io read_early_data();
   Io write_early(FlatBuffer& from);
+  Io write_records(FlatBuffer& from, bool has_more);
   net::SslPtr ssl_;
   std::size_t repeat_ = 0;  // length of an SSL_write that must be repeated as it was
   bool is_open_ = false;

@@ -32,6 +32,19 @@ def s_client(edge, *options):
                            *options], capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=20)
 
 
+def test_a_client_that_changes_its_keys_is_answered_with_changed_ones(edge):
+    """KeyUpdate with update_requested (RFC 8446 section 4.6.3), twice, before the request: a line that is K asks s_client for it."""
+    with subprocess.Popen(["openssl", "s_client", "-connect", f"127.0.0.1:{edge.daemon.https}", "-servername", "www.example.test", "-tls1_3"],
+                          stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as client:
+        for words in (b"K\n", b"GET /large HTTP/1.1\r\nHost: www.example.test\r\n\r\n", b"K\n", b"GET /last HTTP/1.1\r\nHost: www.example.test\r\nConnection: close\r\n\r\n"):
+            time.sleep(0.5)  # It looks for K at the beginning of what it reads at once.
+            client.stdin.write(words)
+            client.stdin.flush()
+        said = client.stdout.read()  # To the end of the connection; the end of stdin would be the end of s_client.
+    assert said.count(b"KEYUPDATE") == 2, said
+    assert said.count(b"HTTP/1.1 200") == 2, said
+
+
 def get(connection, path="/"):
     connection.sendall(f"GET {path} HTTP/1.1\r\nHost: www.example.test\r\nConnection: close\r\n\r\n".encode())
     answer = b""

@@ -111,49 +111,73 @@ TEST_F(TlsBio, FlushesNothingForNothing) {
   EXPECT_EQ(gathered_bytes(server_.get()), 0u);
 }
 
-TEST_F(TlsBio, SaysWantWriteWhenSocketAndGathererAreFull) {
+TEST_F(TlsBio, SaysThatSocketAndGathererAreFull) {
   connect();
+  const std::string block(16384, 'x');
+  FlushState state = FlushState::kDone;
+  for (int i = 0; i < 100; ++i) {
+    state = make_room(server_.get());
+    if (state != FlushState::kDone) break;
+    ASSERT_EQ(SSL_write(server_.get(), block.data(), static_cast<int>(block.size())), 16384);
+  }
+  ASSERT_EQ(state, FlushState::kWouldBlock) << "somebody must say stop";
+  EXPECT_EQ(flush_records(server_.get()), FlushState::kWouldBlock);
+  EXPECT_LE(gathered_bytes(server_.get()), kGatherBytes);
+  EXPECT_GT(gathered_bytes(server_.get()), kGatherBytes - 2 * kRecordBytesMax);
+}
+
+TEST_F(TlsBio, AWriteForWhichThereIsNoRoomFails) {
+  connect();
+  ASSERT_TRUE(seals_records(server_.get()));
   const std::string block(16384, 'x');
   int result = 0;
   for (int i = 0; i < 100; ++i) {
     result = SSL_write(server_.get(), block.data(), static_cast<int>(block.size()));
     if (result <= 0) break;
   }
-  ASSERT_LE(result, 0) << "somebody must say stop";
-  EXPECT_EQ(SSL_get_error(server_.get(), result), SSL_ERROR_WANT_WRITE);
-  EXPECT_EQ(flush_records(server_.get()), FlushState::kWouldBlock);
-  EXPECT_LE(gathered_bytes(server_.get()), kGatherBytes);
-  EXPECT_GT(gathered_bytes(server_.get()), kGatherBytes - 16 * 1024);
+  ASSERT_LE(result, 0);
+  EXPECT_EQ(SSL_get_error(server_.get(), result), SSL_ERROR_SYSCALL)
+      << "OpenSSL would come back with bytes that may be gone";
+  ERR_clear_error();
 }
 
 class TlsBioSeeds : public TlsBio, public ::testing::WithParamInterface<int> {};
 
 TEST_P(TlsBioSeeds, DeliversEveryByteInOrder) {
+  static constexpr const char* kCiphers[] = {"TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384",
+                                             "TLS_CHACHA20_POLY1305_SHA256", nullptr};
+  const char* const cipher = kCiphers[GetParam() % 4];  // null: TLS 1.2
+  if (cipher)
+    SSL_set_ciphersuites(client_.get(), cipher);
+  else
+    SSL_set_max_proto_version(client_.get(), TLS1_2_VERSION);
   connect();
+  ASSERT_EQ(SSL_version(server_.get()), cipher ? TLS1_3_VERSION : TLS1_2_VERSION);
+  if (cipher) {
+    ASSERT_STREQ(SSL_get_cipher(server_.get()), cipher);
+  }
+  EXPECT_EQ(seals_records(server_.get()), cipher != nullptr);
   SeededRandom random(static_cast<std::uint64_t>(GetParam()));
   constexpr std::size_t kTotal = 1024 * 1024;
   std::string sent(kTotal, '\0'), got;
   for (char& c : sent) c = static_cast<char>(random.next());
-  std::size_t written = 0, pending = 0;
+  std::size_t written = 0;
   for (int turn = 0; got.size() < kTotal && turn < 2'000'000; ++turn) {
     if (written < kTotal && random.below(3) > 0) {
-      // After WANT_WRITE the same bytes are offered again, perhaps from another place.
-      if (pending == 0)
-        pending = std::min<std::size_t>(1 + random.below(random.below(2) ? 60000 : 300),
-                                        kTotal - written);
-      const std::string moved = sent.substr(written, pending);
-      const int result = SSL_write(server_.get(), moved.data(), static_cast<int>(moved.size()));
-      if (result > 0) {
+      const FlushState state = make_room(server_.get());
+      ASSERT_NE(state, FlushState::kFailed);
+      if (state == FlushState::kDone) {
+        const std::string block =
+            sent.substr(written, 1 + random.below(random.below(2) ? 60000 : 300));
+        const int result = SSL_write(server_.get(), block.data(), static_cast<int>(block.size()));
+        ASSERT_GT(result, 0) << SSL_get_error(server_.get(), result);
         written += static_cast<std::size_t>(result);
-        pending = 0;
-      } else {
-        ASSERT_EQ(SSL_get_error(server_.get(), result), SSL_ERROR_WANT_WRITE);
-        ERR_clear_error();
       }
     }
     if (random.below(4) == 0 || written == kTotal) {
       ASSERT_NE(flush_records(server_.get()), FlushState::kFailed);
     }
+    if (random.below(50) == 0) shrink_records(server_.get());
     if (random.below(2) == 0) got += read(1 + random.below(20000));
   }
   EXPECT_EQ(got.size(), kTotal);
@@ -161,7 +185,55 @@ TEST_P(TlsBioSeeds, DeliversEveryByteInOrder) {
   EXPECT_EQ(gathered_bytes(server_.get()), 0u);
 }
 
-INSTANTIATE_TEST_SUITE_P(Seeds, TlsBioSeeds, ::testing::Range(0, 6));
+INSTANTIATE_TEST_SUITE_P(Seeds, TlsBioSeeds, ::testing::Range(0, 12));
+
+/// RFC 8446 section 4.6.3: from us, from the peer, and from the peer with the wish for ours.
+TEST_F(TlsBio, GoesOnBehindKeyUpdates) {
+  connect();
+  ASSERT_TRUE(seals_records(server_.get()));
+  const auto say = [&](const std::string& text) {
+    ASSERT_EQ(make_room(server_.get()), FlushState::kDone);
+    ASSERT_EQ(SSL_write(server_.get(), text.data(), static_cast<int>(text.size())),
+              static_cast<int>(text.size()));
+    ASSERT_EQ(flush_records(server_.get()), FlushState::kDone);
+    EXPECT_EQ(read(1000), text);
+  };
+  const auto hear = [&](const std::string& text) {
+    ASSERT_EQ(SSL_write(client_.get(), text.data(), static_cast<int>(text.size())),
+              static_cast<int>(text.size()));
+    ASSERT_EQ(flush_records(client_.get()), FlushState::kDone);
+    char got[100];
+    ASSERT_EQ(SSL_read(server_.get(), got, sizeof got), static_cast<int>(text.size()));
+    ASSERT_EQ(flush_records(server_.get()), FlushState::kDone);
+  };
+  say("before");
+  for (int round = 0; round < 3; ++round) {
+    ASSERT_EQ(SSL_key_update(client_.get(), SSL_KEY_UPDATE_REQUESTED), 1);
+    hear("change your keys, too");
+    say("changed");
+    ASSERT_EQ(SSL_key_update(server_.get(), SSL_KEY_UPDATE_NOT_REQUESTED), 1);
+    say("and again");
+    hear("good");
+    ASSERT_EQ(SSL_key_update(client_.get(), SSL_KEY_UPDATE_NOT_REQUESTED), 1);
+    hear("mine alone");
+    ASSERT_EQ(SSL_key_update(server_.get(), SSL_KEY_UPDATE_REQUESTED), 1);
+    say("yours");
+    hear("done");
+    say("well");
+  }
+}
+
+TEST_F(TlsBio, SaysGoodbye) {
+  connect();
+  ASSERT_TRUE(seals_records(server_.get()));
+  ASSERT_EQ(SSL_write(server_.get(), "last", 4), 4);
+  ASSERT_EQ(SSL_shutdown(server_.get()), 0);
+  ASSERT_EQ(flush_records(server_.get()), FlushState::kDone);
+  EXPECT_EQ(read(100), "last");
+  char octet = 0;
+  const int result = SSL_read(client_.get(), &octet, 1);
+  EXPECT_EQ(SSL_get_error(client_.get(), result), SSL_ERROR_ZERO_RETURN);
+}
 
 TEST_F(TlsBio, FailsWithoutASignalWhenThePeerIsGone) {
   connect();
