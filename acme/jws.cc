@@ -4,6 +4,7 @@
 #include <openssl/core_names.h>
 #include <openssl/ec.h>
 #include <openssl/evp.h>
+#include <openssl/hmac.h>
 
 #include <boost/json/object.hpp>
 #include <boost/json/serialize.hpp>
@@ -69,6 +70,24 @@ Result<std::string> to_jose(std::string_view der) {
       BN_bn2binpad(ECDSA_SIG_get0_s(parts.get()), out + kP256Bytes, kP256Bytes) < 0)
     return net::openssl_error("signing with the account key", Fault::kInternal);
   return jose;
+}
+
+std::string hmac_sha256(std::string_view key, std::string_view message) {
+  std::string code(32, '\0');
+  const auto* in = reinterpret_cast<const unsigned char*>(message.data());
+  auto* out = reinterpret_cast<unsigned char*>(code.data());
+  const bool is_done = HMAC(EVP_sha256(), key.data(), static_cast<int>(key.size()), in,
+                            message.size(), out, nullptr) != nullptr;
+  check(is_done, "HMAC-SHA-256 is not available in OpenSSL");
+  return code;
+}
+
+/// RFC 7515 section 7.2.2.
+std::string flattened(std::string_view protected64, std::string_view payload64,
+                      std::string_view signature) {
+  std::string jws = R"({"protected":")";
+  jws.append(protected64).append(R"(","payload":")").append(payload64);
+  return jws.append(R"(","signature":")").append(to_base64url(signature)).append("\"}");
 }
 
 }  // namespace
@@ -153,8 +172,19 @@ Result<std::string> sign_jws(const AccountKey& key, const JwsHeader& header,
   const std::string payload64 = to_base64url(payload);
   auto signature = key.sign(protected64 + "." + payload64);
   if (!signature) return std::move(signature).error();
-  return R"({"protected":")" + protected64 + R"(","payload":")" + payload64 + R"(","signature":")" +
-         to_base64url(*signature) + "\"}";
+  return flattened(protected64, payload64, *signature);
+}
+
+std::string sign_external_account(const ExternalAccount& account, const AccountKey& key,
+                                  std::string_view url) {
+  boost::json::object protect;
+  protect["alg"] = "HS256";
+  protect["kid"] = account.key_id;
+  protect["url"] = url;
+  const std::string protected64 = to_base64url(boost::json::serialize(protect));
+  const std::string payload64 = to_base64url(key.jwk());
+  return flattened(protected64, payload64,
+                   hmac_sha256(account.hmac_key, protected64 + "." + payload64));
 }
 
 }  // namespace gatehouse::acme

@@ -7,6 +7,7 @@
 #include <string>
 #include <string_view>
 
+#include "acme/options.h"
 #include "daemon/base/error.h"
 #include "daemon/net/certificate.h"
 
@@ -53,5 +54,11 @@ struct JwsHeader {
 /// The request body of a signed POST; an empty payload makes it a POST-as-GET.
 Result<std::string> sign_jws(const AccountKey& key, const JwsHeader& header,
                              std::string_view payload);
+
+/// The object that goes into newAccount as `externalAccountBinding` (RFC 8555 section 7.3.4): the
+/// key's JWK, signed by HMAC-SHA256 with what the CA has given to the operator. `url` is that of
+/// newAccount.
+std::string sign_external_account(const ExternalAccount& account, const AccountKey& key,
+                                  std::string_view url);
 
 }  // namespace gatehouse::acme

@@ -260,16 +260,17 @@ Result<RenewalWindow> parse_renewal_info(std::string_view body) {
   return window;
 }
 
-std::string new_account_payload(std::string_view email, bool only_return_existing) {
+std::string new_account_payload(std::string_view email, std::string_view external_account_binding) {
   boost::json::object payload;
-  if (only_return_existing) {
-    payload["onlyReturnExisting"] = true;
-  } else {
-    payload["termsOfServiceAgreed"] = true;
-    if (!email.empty()) payload["contact"] = contacts_of(email);
-  }
-  return to_text(payload);
+  payload["termsOfServiceAgreed"] = true;
+  if (!email.empty()) payload["contact"] = contacts_of(email);
+  std::string text = to_text(payload);
+  if (external_account_binding.empty()) return text;
+  text.pop_back();
+  return text.append(R"(,"externalAccountBinding":)").append(external_account_binding).append("}");
 }
+
+std::string find_account_payload() { return R"({"onlyReturnExisting":true})"; }
 
 std::string contact_payload(std::string_view email) {
   boost::json::object payload;

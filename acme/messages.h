@@ -92,7 +92,11 @@ Result<Challenge> parse_challenge(std::string_view body, WallTime now);
 Result<RenewalWindow> parse_renewal_info(std::string_view body);
 
 /// The payload of newAccount. The terms are always agreed to: running Gatehouse accepts them.
-std::string new_account_payload(std::string_view email, bool only_return_existing);
+/// `external_account_binding`: the JSON of sign_external_account(), or nothing.
+std::string new_account_payload(std::string_view email,
+                                std::string_view external_account_binding = {});
+/// The payload of newAccount that finds an account and makes none.
+std::string find_account_payload();
 /// The payload that changes the contact of an existing account.
 std::string contact_payload(std::string_view email);
 

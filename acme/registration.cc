@@ -174,21 +174,26 @@ asio::awaitable<Call<Answer>> Registration::send_new_account(AccountKey key, Dir
                                                              bool is_kept_before) {
   Client::Post request{"registering the account", Signer{std::move(key), ""}, directory.new_account,
                        ""};
-  if (is_kept_before) {
-    // Also what spends no external account binding, which may be good for one use only.
-    request.payload = new_account_payload(ca_.email, /*only_return_existing=*/true);
+  // A binding may be good for one use only, or for some days (RFC 8555 leaves it to the CA): it is
+  // not spent on an account that is there.
+  if (is_kept_before || ca_.external_account) {
+    request.payload = find_account_payload();
     auto existing = co_await client_.post(request);
     if (existing || existing.error().problem_type != "accountDoesNotExist") co_return existing;
   }
-  if (directory.needs_external_account) {
-    auto refused = failure_of(Error{Fault::kUnsupported,
-                                    "registering the account: this CA wants an external account "
-                                    "binding, which is not supported yet"},
-                              Reaction::kAccount);
+  std::string binding;
+  if (ca_.external_account) {
+    binding = sign_external_account(*ca_.external_account, request.signer.key, request.url);
+  } else if (directory.needs_external_account) {
+    auto refused = failure_of(
+        Error{Fault::kUnsupported,
+              "registering the account: this CA wants to know whose it is: add external_account: "
+              "{key_id: ..., hmac_key_file: ...} to the issuer"},
+        Reaction::kAccount);
     refused.problem_type = "externalAccountRequired";
     co_return refused;
   }
-  request.payload = new_account_payload(ca_.email, /*only_return_existing=*/false);
+  request.payload = new_account_payload(ca_.email, binding);
   co_return co_await client_.post(std::move(request));
 }
 

@@ -9,12 +9,6 @@
 namespace gatehouse::daemon {
 
 namespace {
-bool is_same(const acme::Ca& a, const acme::Ca& b) {
-  return a.name == b.name && a.is_internal == b.is_internal && a.directory == b.directory &&
-         a.email == b.email && a.challenges == b.challenges && a.ca_file == b.ca_file &&
-         a.profile == b.profile;
-}
-
 std::string host_name() {
   char name[256] = "";
   return ::gethostname(name, sizeof name - 1) == 0 ? std::string(name) : std::string("localhost");
@@ -25,8 +19,8 @@ std::vector<acme::CertificateAuthority*> Authorities::use(const std::vector<acme
   std::vector<acme::CertificateAuthority*> current;
   for (Made& made : made_) made.is_current = false;
   for (const acme::Ca& ca : cas) {
-    auto known = std::find_if(made_.begin(), made_.end(),
-                              [&](const Made& made) { return is_same(made.ca, ca); });
+    auto known =
+        std::find_if(made_.begin(), made_.end(), [&](const Made& made) { return made.ca == ca; });
     if (known == made_.end()) {
       auto made = make(ca, cas);
       if (!made) {

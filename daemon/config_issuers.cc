@@ -4,6 +4,7 @@
 #include <optional>
 #include <utility>
 
+#include "daemon/base/text.h"
 #include "daemon/config_draft.h"
 #include "daemon/config_hosts.h"
 #include "daemon/config_urls.h"
@@ -36,13 +37,43 @@ void read_challenges(Reader& reader, const Field& field, std::vector<acme::Chall
   if (!types.empty()) into = std::move(types);
 }
 
-void refuse_external_account(Reader& reader, const Field& field) {
+/// What CAs hand out: base64url by RFC 8555 section 7.3.4, elsewhere plain base64, with padding or
+/// without.
+std::optional<std::string> read_hmac_key(std::string_view file) {
+  constexpr std::string_view kSpace = " \t\r\n";
+  file.remove_prefix(std::min(file.find_first_not_of(kSpace), file.size()));
+  std::string text(file.substr(0, file.find_last_not_of(" \t\r\n=") + 1));
+  std::replace(text.begin(), text.end(), '+', '-');
+  std::replace(text.begin(), text.end(), '/', '_');
+  auto key = from_base64url(text);
+  if (key && key->empty()) key.reset();
+  return key;
+}
+
+void read_external_account(Reader& reader, const Field& field,
+                           std::optional<acme::ExternalAccount>& into) {
+  constexpr std::size_t kFileBytesMax = 16 * 1024;
+  if (!field) return;
   Fields fields = reader.mapping(field, {"\"external_account\""});
-  std::string ignored;
-  reader.text(fields.need("key_id"), ignored);
-  reader.file(fields.need("hmac_key_file"), ignored);
+  acme::ExternalAccount account;
+  bool is_whole = reader.text(fields.need("key_id"), account.key_id);
+  const Field file = fields.need("hmac_key_file");
+  std::string path;
+  if (reader.file(file, path)) {
+    const auto text = read_file(path, kFileBytesMax);
+    auto key = text ? read_hmac_key(*text) : std::nullopt;
+    // Nothing of what is in the file is said.
+    if (!text)
+      reader.error(file.mark(), "\"hmac_key_file\": " + text.error().message);
+    else if (!key)
+      reader.error(file.mark(), "\"hmac_key_file\": " + path + " does not hold a key in base64url",
+                   "put there what the CA calls the HMAC or MAC key, and nothing else");
+    else
+      account.hmac_key = std::move(*key);
+  }
   fields.finish();
-  reader.not_yet(field);
+  is_whole = is_whole && !account.hmac_key.empty();
+  if (is_whole) into = std::move(account);
 }
 
 void refuse_dns(Reader& reader, const Field& field) {
@@ -89,7 +120,7 @@ std::optional<Mark> read_acme_keys(ConfigDraft& draft, Fields& fields, acme::Ca&
     if (!parsed) reader.error(roots.mark(), "\"ca_file\": " + parsed.error().message);
   }
   reader.text(fields.find("profile"), ca.profile);
-  refuse_external_account(reader, fields.find("external_account"));
+  read_external_account(reader, fields.find("external_account"), ca.external_account);
   refuse_dns(reader, fields.find("dns"));
   return challenges ? std::optional<Mark>(challenges.mark()) : std::nullopt;
 }

@@ -335,7 +335,35 @@ TEST(Issuer, CaThatWantsAnExternalAccountIsToldApart) {
   auto result = world.issue(task_for({"a.example"}));
   ASSERT_FALSE(result);
   EXPECT_EQ(result.error().problem_type, "externalAccountRequired");
+  EXPECT_NE(message_of(result).find("external_account"), std::string::npos);
   EXPECT_EQ(world.ca->accounts_made, 0);
+}
+
+TEST(Issuer, BindsTheAccountToTheOneThatTheOperatorHas) {
+  IssuerWorld world(customer_options());
+  world.ca->customer = customer_options().external_account;
+  ASSERT_TRUE(world.issue(task_for({"a.example"})));
+  EXPECT_EQ(world.ca->bindings_spent, 1);
+  ASSERT_TRUE(world.issue(task_for({"b.example"})));
+  world.restart();
+  ASSERT_TRUE(world.issue(task_for({"c.example"})));
+  EXPECT_EQ(world.ca->bindings_spent, 1) << "the account is there";
+  EXPECT_EQ(world.ca->complaints, Strings());
+}
+
+TEST(Issuer, SaysWhatTheCaHasAgainstABindingAndNothingOfItsKey) {
+  for (const bool is_code : {true, false}) {
+    IssuerWorld world(customer_options());
+    world.ca->customer = customer_options().external_account;
+    (is_code ? world.ca->customer->hmac_key : world.ca->customer->key_id) += "x";
+    auto result = world.issue(task_for({"a.example"}));
+    ASSERT_FALSE(result);
+    EXPECT_TRUE(result.error().is_ca_wide);
+    EXPECT_NE(message_of(result).find(is_code ? "the code" : "the key id"), std::string::npos);
+    EXPECT_EQ(message_of(result).find(customer_options().external_account->hmac_key),
+              std::string::npos);
+    EXPECT_EQ(world.ca->accounts_made, 0);
+  }
 }
 
 TEST(Issuer, ChangesTheContactOfTheAccountWhenTheEmailChanged) {

@@ -198,5 +198,22 @@ TEST(Jws, OtherCurvesAreRefusedByName) {
   EXPECT_EQ(key.error().fault, Fault::kUnsupported);
 }
 
+/// The code is what `printf PROTECTED.PAYLOAD | openssl dgst -sha256 -mac HMAC -macopt hexkey:...`
+/// says.
+TEST(Jws, BindsAnAccountToAnotherOne) {
+  const AccountKey key = key_of(kEcdsaPem);
+  const std::string text = sign_external_account({"kid-1", "0123456789abcdef0123456789abcdef"}, key,
+                                                 "https://ca.example/new-account");
+  const auto jws = boost::json::parse(text);
+  const auto part = [&](const char* name) {
+    return *from_base64url(std::string(jws.at(name).as_string()));
+  };
+  EXPECT_EQ(part("protected"),
+            R"({"alg":"HS256","kid":"kid-1","url":"https://ca.example/new-account"})");
+  EXPECT_EQ(part("payload"), key.jwk());
+  EXPECT_EQ(std::string(jws.at("signature").as_string()),
+            "nW3tWlVAoVJbt5RXP4-jsNUS9_umw19Gb1h_t5bMuu0");
+}
+
 }  // namespace
 }  // namespace gatehouse::acme

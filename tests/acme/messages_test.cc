@@ -186,11 +186,12 @@ TEST(Messages, AccountIsRead) {
 
 TEST(Messages, PayloadsAreThoseOfRfc8555) {
   const auto json = [](const std::string& text) { return *parse_json(text); };
-  EXPECT_EQ(json(new_account_payload("me@a.example", false)),
+  EXPECT_EQ(json(new_account_payload("me@a.example")),
             json(R"({"termsOfServiceAgreed":true,"contact":["mailto:me@a.example"]})"));
-  EXPECT_EQ(json(new_account_payload("", false)), json(R"({"termsOfServiceAgreed":true})"));
-  EXPECT_EQ(json(new_account_payload("me@a.example", true)),
-            json(R"({"onlyReturnExisting":true})"));
+  EXPECT_EQ(json(new_account_payload("")), json(R"({"termsOfServiceAgreed":true})"));
+  EXPECT_EQ(json(new_account_payload("", R"({"payload":"x"})")),
+            json(R"({"termsOfServiceAgreed":true,"externalAccountBinding":{"payload":"x"}})"));
+  EXPECT_EQ(json(find_account_payload()), json(R"({"onlyReturnExisting":true})"));
   EXPECT_EQ(json(contact_payload("")), json(R"({"contact":[]})"));
   EXPECT_EQ(json(finalize_payload("\x01\xff")), json(R"({"csr":"Af8"})"));
   NewOrder order;

@@ -46,6 +46,23 @@ TEST_P(KilledAtRequest, EachTimeItEndsInOneCertificate) {
 
 INSTANTIATE_TEST_SUITE_P(BeforeAndAfterTheCaActed, KilledAtRequest, testing::Bool());
 
+/// A binding that is good once: an account whose URL was lost is looked up, and the binding is not
+/// spent again.
+TEST_P(KilledAtRequest, EachTimeTheBindingIsSpentOnce) {
+  for (int killed = 1; killed < 8; ++killed) {
+    IssuerWorld world(customer_options());
+    world.ca->customer = customer_options().external_account;
+    world.ca->keep_silent_at(killed, GetParam());
+    world.begin(task_for({"a.example", "b.example"}));
+    world.run_until_silent();
+    ASSERT_TRUE(world.ca->is_silent());
+    world.restart();
+    expect_issued_once(world, world.account(), "killed at request " + std::to_string(killed));
+    EXPECT_EQ(world.ca->bindings_spent, 1);
+    if (HasFatalFailure()) return;
+  }
+}
+
 class LostRequest : public testing::TestWithParam<bool> {};
 
 TEST_P(LostRequest, EachOneEndsInOneCertificate) {

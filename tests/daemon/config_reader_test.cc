@@ -321,6 +321,7 @@ TEST(Conf, FullFileIsGoodAndHasNoWarning) {
   std::filesystem::copy_file(kFiles + "key.pem", directory / "tls/key.pem");
   std::filesystem::copy_file(kFiles + "key.pem", directory / "tls/client.key");
   std::filesystem::copy_file(kFiles + "clients.crl", directory / "tls/clients.crl");
+  std::filesystem::copy_file(kFiles + "eab.key", directory / "tls/eab.key");
   std::filesystem::copy_file(kFiles + "good-kubeconfig", directory / "tls/kubeconfig");
   for (const char* name : {"tls/chain.pem", "tls/private-ca.pem", "tls/mesh-ca.pem",
                            "tls/client.pem", "tls/clients.pem"})
@@ -332,7 +333,7 @@ TEST(Conf, FullFileIsGoodAndHasNoWarning) {
 /// Everything that is commented out in full.yaml as a key.
 TEST(Conf, FullFileShowsAllKeysThatAreNotSupportedYet) {
   const std::string text = read(kSource + "/conf/full.yaml");
-  for (const char* key : {"# external_account:", "# dns:", "# tracing:"})
+  for (const char* key : {"# dns:", "# tracing:"})
     EXPECT_NE(text.find(key), text.npos) << key;
 }
 

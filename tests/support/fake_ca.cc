@@ -2,6 +2,8 @@
 
 #include <openssl/core_names.h>
 #include <openssl/ec.h>
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
 #include <openssl/param_build.h>
 #include <openssl/x509v3.h>
 
@@ -278,6 +280,25 @@ Result<net::HttpResponse> FakeCa::serve(const net::HttpRequest& request) {
   return response;
 }
 
+/// RFC 8555 section 7.3.4; empty: nothing.
+std::string FakeCa::wrong_in_binding(const json::value& binding, const json::value& jwk,
+                                     const std::string& new_account_url) const {
+  const auto protected64 = to_string(binding.at("protected")),
+             payload64 = to_string(binding.at("payload"));
+  const auto header = parse_json(*from_base64url(protected64));
+  if (!header || header->as_object().contains("nonce")) return "the header";
+  if (to_string(header->at("alg")) != "HS256") return "the algorithm";
+  if (to_string(header->at("kid")) != customer->key_id) return "the key id";
+  if (to_string(header->at("url")) != new_account_url) return "the url";
+  if (*parse_json(*from_base64url(payload64)) != jwk) return "the payload is not the account's key";
+  const std::string message = protected64 + "." + payload64;
+  unsigned char code[32];
+  HMAC(EVP_sha256(), customer->hmac_key.data(), static_cast<int>(customer->hmac_key.size()),
+       reinterpret_cast<const unsigned char*>(message.data()), message.size(), code, nullptr);
+  const std::string_view expected(reinterpret_cast<const char*>(code), sizeof code);
+  return *from_base64url(to_string(binding.at("signature"))) == expected ? "" : "the code";
+}
+
 net::HttpResponse FakeCa::serve_signed(const net::HttpRequest& request, const std::string& path) {
   auto& state = *state_;
   const auto jws = parse_json(request.body);
@@ -327,6 +348,18 @@ net::HttpResponse FakeCa::serve_signed(const net::HttpRequest& request, const st
   };
   if (is_new_account) {
     const bool is_known = !account.empty();
+    const auto& said = payload.as_object();
+    if (!said.contains("onlyReturnExisting")) {
+      if (needs_external_account && !said.contains("externalAccountBinding"))
+        return problem(403, "externalAccountRequired");
+      if (customer) {  // As strict as a CA may be: it looks at the binding before it looks for the
+                       // account.
+        const std::string wrong =
+            wrong_in_binding(said.at("externalAccountBinding"), jwk, request.url);
+        if (!wrong.empty()) return problem(403, "unauthorized", wrong);
+        if (bindings_spent++ > 0) return problem(403, "unauthorized", "the binding is spent");
+      }
+    }
     if (!is_known) {
       if (payload.as_object().contains("onlyReturnExisting"))
         return problem(400, "accountDoesNotExist");

@@ -3,6 +3,7 @@
 // checks (nonces, signatures, accounts, that the challenge answer is in place when it is told, the
 // CSR), issues real certificates, and misbehaves on demand. Time is the given clock's.
 
+#include <boost/json/fwd.hpp>
 #include <functional>
 #include <map>
 #include <optional>
@@ -11,6 +12,7 @@
 #include <vector>
 
 #include "acme/challenge.h"
+#include "acme/options.h"
 #include "acme/transport.h"
 #include "daemon/net/loop.h"
 
@@ -79,6 +81,7 @@ class FakeCa final : public acme::Transport {
   int polls_until_issued = 0;  // of a processing order
   bool reuses_authorizations = false;
   bool needs_external_account = false;
+  std::optional<acme::ExternalAccount> customer;  // whose binding a new account needs; good once
   bool has_ari = true;
   std::set<std::string> replaced;  // ARI ids that alreadyReplaced is said about
   std::vector<std::string> offers{"http-01", "tls-alpn-01", "dns-01"};
@@ -86,6 +89,7 @@ class FakeCa final : public acme::Transport {
   std::string renewal_info;  // body
 
   // What happened.
+  int bindings_spent = 0;
   int requests = 0, accounts_made = 0, orders_placed = 0, certificates_issued = 0;
   std::vector<std::string> log;         // "POST /order-new"
   std::vector<std::string> challenges;  // "http-01 a.example": told to validate
@@ -96,6 +100,8 @@ class FakeCa final : public acme::Transport {
  private:
   struct State;
   Result<net::HttpResponse> serve(const net::HttpRequest& request);
+  std::string wrong_in_binding(const boost::json::value& binding, const boost::json::value& jwk,
+                               const std::string& new_account_url) const;
   net::HttpResponse serve_signed(const net::HttpRequest& request, const std::string& path);
 
   net::Loop* loop_;

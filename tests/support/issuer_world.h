@@ -28,6 +28,13 @@ inline acme::Ca fake_ca_options() {
   return ca;
 }
 
+/// Of somebody who is a customer of the CA already.
+inline acme::Ca customer_options() {
+  acme::Ca ca = fake_ca_options();
+  ca.external_account = {"customer-1", "the secret of customer 1"};
+  return ca;
+}
+
 inline acme::IssueTask task_for(std::vector<std::string> names) {
   acme::IssueTask task;
   task.certificate.name = names.front();
