@@ -38,11 +38,10 @@ std::uint64_t from_big_endian(Octets octets) {
 
 }  // namespace
 
-std::optional<RecordSealer> RecordSealer::from_kernel_form(const void* info) {
-  const auto& head = *static_cast<const tls_crypto_info*>(info);
-  if (head.version != TLS1_3_VERSION) return std::nullopt;
+std::optional<RecordSealer> RecordSealer::from_kernel_form(const tls_crypto_info& info) {
+  if (info.version != TLS1_3_VERSION) return std::nullopt;
   RecordSealer sealer;
-  sealer.cipher_ = cipher_of(head.cipher_type);
+  sealer.cipher_ = cipher_of(info.cipher_type);
   if (!sealer.cipher_) return std::nullopt;
   const auto take = [&](const auto& keys) {
     const auto salt_end = std::copy(std::begin(keys.salt), std::end(keys.salt), sealer.iv_.begin());
@@ -50,16 +49,16 @@ std::optional<RecordSealer> RecordSealer::from_kernel_form(const void* info) {
     std::copy(std::begin(keys.key), std::end(keys.key), sealer.key_.begin());
     sealer.sequence_ = from_big_endian(keys.rec_seq);
   };
-  switch (head.cipher_type) {
+  switch (info.cipher_type) {
     case TLS_CIPHER_AES_GCM_128:
-      take(*static_cast<const tls12_crypto_info_aes_gcm_128*>(info));
+      take(reinterpret_cast<const tls12_crypto_info_aes_gcm_128&>(info));
       break;
     case TLS_CIPHER_AES_GCM_256:
-      take(*static_cast<const tls12_crypto_info_aes_gcm_256*>(info));
+      take(reinterpret_cast<const tls12_crypto_info_aes_gcm_256&>(info));
       break;
     default: {
       // Its salt has no octets, which is no array in C++.
-      const auto& keys = *static_cast<const tls12_crypto_info_chacha20_poly1305*>(info);
+      const auto& keys = reinterpret_cast<const tls12_crypto_info_chacha20_poly1305&>(info);
       std::copy(std::begin(keys.iv), std::end(keys.iv), sealer.iv_.begin());
       std::copy(std::begin(keys.key), std::end(keys.key), sealer.key_.begin());
       sealer.sequence_ = from_big_endian(keys.rec_seq);

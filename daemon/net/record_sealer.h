@@ -13,6 +13,8 @@
 
 #include "daemon/net/openssl.h"
 
+struct tls_crypto_info;  // linux/tls.h
+
 namespace gatehouse::net {
 
 class RecordSealer {
@@ -20,9 +22,10 @@ class RecordSealer {
   /// Header, content type and tag: by how much a record is longer than what it holds.
   static constexpr std::size_t kOverhead = 5 + 1 + 16;
 
-  /// From OpenSSL's `struct tls12_crypto_info_*` (linux/tls.h). Nothing: another version than
-  /// TLS 1.3, or a cipher other than AES-GCM and ChaCha20-Poly1305; OpenSSL then goes on by itself.
-  static std::optional<RecordSealer> from_kernel_form(const void* info);
+  /// From the head of OpenSSL's `struct tls12_crypto_info_*` (linux/tls.h). Nothing: another
+  /// version than TLS 1.3, or a cipher other than AES-GCM and ChaCha20-Poly1305; OpenSSL then goes
+  /// on by itself.
+  static std::optional<RecordSealer> from_kernel_form(const tls_crypto_info& info);
 
   RecordSealer(RecordSealer&& other) noexcept = default;
   RecordSealer& operator=(RecordSealer&& other) noexcept = default;

@@ -173,7 +173,7 @@ long flush(BIO* bio) {
 }
 
 /// 1: we protect what is written from now on.
-long start_sealing(RecordGatherer& gatherer, const void* info) {
+long start_sealing(RecordGatherer& gatherer, const tls_crypto_info& info) {
   auto sealer = RecordSealer::from_kernel_form(info);
   if (!sealer) return 0;
   gatherer.start_sealing(std::move(*sealer));
@@ -189,7 +189,9 @@ long control(BIO* bio, int command, long number, void* argument) {
     case BIO_C_GET_FD:
       if (argument) *static_cast<int*>(argument) = gatherer.descriptor();
       return gatherer.descriptor();
-    case kSetKtls: return number != 0 ? start_sealing(gatherer, argument) : 0;  // 0: for reading
+    case kSetKtls:
+      return number != 0 ? start_sealing(gatherer, *static_cast<const tls_crypto_info*>(argument))
+                         : 0;  // 0: for reading
     case BIO_CTRL_GET_KTLS_SEND: return gatherer.is_sealing() ? 1 : 0;
     case kSetRecordType: gatherer.set_record_type(static_cast<std::uint8_t>(number)); return 0;
     case kClearRecordType: gatherer.set_record_type(SSL3_RT_APPLICATION_DATA); return 0;

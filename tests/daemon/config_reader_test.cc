@@ -333,8 +333,7 @@ TEST(Conf, FullFileIsGoodAndHasNoWarning) {
 /// Everything that is commented out in full.yaml as a key.
 TEST(Conf, FullFileShowsAllKeysThatAreNotSupportedYet) {
   const std::string text = read(kSource + "/conf/full.yaml");
-  for (const char* key : {"# dns:", "# tracing:"})
-    EXPECT_NE(text.find(key), text.npos) << key;
+  for (const char* key : {"# dns:", "# tracing:"}) EXPECT_NE(text.find(key), text.npos) << key;
 }
 
 TEST(Conf, QuickstartIsGoodAndHasNoWarning) {

@@ -52,7 +52,7 @@ std::string seal(RecordSealer& sealer, std::uint8_t type, const std::string& pla
 TEST(RecordSealer, MakesRecordsThatOpenInTheirOrderAlone) {
   const std::uint64_t first = 0xfffffffe;  // The number carries into its upper half.
   const auto info = keys(first);
-  auto sealer = RecordSealer::from_kernel_form(&info);
+  auto sealer = RecordSealer::from_kernel_form(info.info);
   ASSERT_TRUE(sealer);
   for (std::uint64_t number = first; number < first + 5; ++number) {
     const std::string text = "record " + std::to_string(number);
@@ -65,7 +65,7 @@ TEST(RecordSealer, MakesRecordsThatOpenInTheirOrderAlone) {
 
 TEST(RecordSealer, HidesTheTypeAndSaysTheLength) {
   const auto info = keys(7);
-  auto sealer = RecordSealer::from_kernel_form(&info);
+  auto sealer = RecordSealer::from_kernel_form(info.info);
   ASSERT_TRUE(sealer);
   const std::string record = seal(*sealer, SSL3_RT_ALERT, std::string("\1\0", 2));
   EXPECT_EQ(record.substr(0, 5), std::string("\x17\3\3\0\x13", 5));
@@ -78,10 +78,10 @@ TEST(RecordSealer, HidesTheTypeAndSaysTheLength) {
 TEST(RecordSealer, LeavesWhatItDoesNotKnowToOpenssl) {
   auto old = keys(0);
   old.info.version = TLS1_2_VERSION;
-  EXPECT_FALSE(RecordSealer::from_kernel_form(&old));
+  EXPECT_FALSE(RecordSealer::from_kernel_form(old.info));
   auto other = keys(0);
   other.info.cipher_type = TLS_CIPHER_AES_CCM_128;
-  EXPECT_FALSE(RecordSealer::from_kernel_form(&other));
+  EXPECT_FALSE(RecordSealer::from_kernel_form(other.info));
 }
 
 }  // namespace
