@@ -234,6 +234,14 @@ BIO* gathering_bio(SSL* ssl) {
 
 }  // namespace
 
+/// Since 3.2 OpenSSL loses what it has read ahead when the peer changes its keys, once it has asked
+/// a BIO for kernel TLS in the reading direction, too, and was told that there is none (seen with
+/// 3.5.9). Its own records cost less there.
+bool may_seal() {
+  static const bool is_before_3_2 = OPENSSL_version_major() == 3 && OPENSSL_version_minor() < 2;
+  return is_before_3_2;
+}
+
 bool attach_socket(SSL* ssl, int descriptor) {
   if (!method()) return false;
   BioPtr bio(BIO_new(method()));
@@ -243,7 +251,7 @@ bool attach_socket(SSL* ssl, int descriptor) {
   SSL_set_bio(ssl, bio.get(),
               bio.get());  // Two references at the price of one: it takes one for both.
   (void)bio.release();
-  SSL_set_options(ssl, SSL_OP_ENABLE_KTLS);
+  if (may_seal()) SSL_set_options(ssl, SSL_OP_ENABLE_KTLS);
   return true;
 }
 

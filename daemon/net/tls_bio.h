@@ -1,8 +1,8 @@
 #pragma once
 // The BIO between OpenSSL and a socket. It gathers TLS records and sends them with one send(2) of
 // up to 160 KiB: worth a fifth of the CPU on bulk downloads (PERFORMANCE.md section 2). With
-// TLS 1.3 it also makes the records, in the place that they are sent from (record_sealer.h);
-// OpenSSL is told that this is a kernel with TLS. No kernel's TLS is used.
+// TLS 1.3 and an OpenSSL before 3.2 it also makes the records, in the place that they are sent from
+// (record_sealer.h); OpenSSL is told that this is a kernel with TLS. No kernel's TLS is used.
 
 #include "daemon/net/openssl.h"
 
@@ -29,6 +29,8 @@ FlushState make_room(SSL* ssl);
 FlushState flush_records(SSL* ssl);
 /// Bytes gathered and not yet sent.
 std::size_t gathered_bytes(SSL* ssl);
+/// Whether this OpenSSL lets us make records of TLS 1.3.
+bool may_seal();
 /// Whether records are made here; else OpenSSL makes them.
 bool seals_records(SSL* ssl);
 /// Frees what a silent connection does not need.

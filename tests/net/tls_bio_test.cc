@@ -127,8 +127,8 @@ TEST_F(TlsBio, SaysThatSocketAndGathererAreFull) {
 }
 
 TEST_F(TlsBio, AWriteForWhichThereIsNoRoomFails) {
+  if (!may_seal()) GTEST_SKIP() << "this OpenSSL makes its records itself";
   connect();
-  ASSERT_TRUE(seals_records(server_.get()));
   const std::string block(16384, 'x');
   int result = 0;
   for (int i = 0; i < 100; ++i) {
@@ -156,7 +156,7 @@ TEST_P(TlsBioSeeds, DeliversEveryByteInOrder) {
   if (cipher) {
     ASSERT_STREQ(SSL_get_cipher(server_.get()), cipher);
   }
-  EXPECT_EQ(seals_records(server_.get()), cipher != nullptr);
+  EXPECT_EQ(seals_records(server_.get()), cipher && may_seal());
   SeededRandom random(static_cast<std::uint64_t>(GetParam()));
   constexpr std::size_t kTotal = 1024 * 1024;
   std::string sent(kTotal, '\0'), got;
@@ -190,7 +190,7 @@ INSTANTIATE_TEST_SUITE_P(Seeds, TlsBioSeeds, ::testing::Range(0, 12));
 /// RFC 8446 section 4.6.3: from us, from the peer, and from the peer with the wish for ours.
 TEST_F(TlsBio, GoesOnBehindKeyUpdates) {
   connect();
-  ASSERT_TRUE(seals_records(server_.get()));
+  ASSERT_EQ(seals_records(server_.get()), may_seal());
   const auto say = [&](const std::string& text) {
     ASSERT_EQ(make_room(server_.get()), FlushState::kDone);
     ASSERT_EQ(SSL_write(server_.get(), text.data(), static_cast<int>(text.size())),
@@ -225,7 +225,7 @@ TEST_F(TlsBio, GoesOnBehindKeyUpdates) {
 
 TEST_F(TlsBio, SaysGoodbye) {
   connect();
-  ASSERT_TRUE(seals_records(server_.get()));
+  ASSERT_EQ(seals_records(server_.get()), may_seal());
   ASSERT_EQ(SSL_write(server_.get(), "last", 4), 4);
   ASSERT_EQ(SSL_shutdown(server_.get()), 0);
   ASSERT_EQ(flush_records(server_.get()), FlushState::kDone);
