@@ -70,6 +70,8 @@ void Http2Session::add_fields(const Fields& fields, std::optional<std::uint64_t>
     if (field.id == Name::kContentLength) continue;
     if (field.id == Name::kOther)
       add(field.name, field.value, NGHTTP2_NV_FLAG_NONE);
+    else if (field.id == Name::kXRequestId)  // Never the same twice: it would push out what is.
+      add(text_of(field.id), field.value, NGHTTP2_NV_FLAG_NO_COPY_NAME | NGHTTP2_NV_FLAG_NO_INDEX);
     else
       add_named(text_of(field.id), field.value);
   }
