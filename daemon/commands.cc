@@ -1,24 +1,18 @@
 #include "daemon/commands.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <CLI/CLI.hpp>
-#include <cerrno>
 #include <csignal>
 #include <cstdio>
-#include <cstring>
 #include <functional>
 #include <string>
 #include <vector>
 
 #include "daemon/base/log.h"
 #include "daemon/base/process_memory.h"
-#include "daemon/certificate_files.h"
 #include "daemon/config_reader.h"
 #include "daemon/control_socket.h"
 #include "daemon/gatehouse.h"
-#include "daemon/import.h"
+#include "daemon/import_command.h"
 #include "daemon/status.h"
 
 namespace gatehouse::daemon {
@@ -32,9 +26,7 @@ struct Arguments {
   bool as_json = false;
   bool wants_root = false;
   std::string name, issuer;
-  std::vector<std::string> manifests;
-  std::string output;  // of an import; empty: stdout
-  ImportOptions import;
+  ImportCommand import;
 };
 
 int fail(const Error& error) {
@@ -113,59 +105,6 @@ int export_certificate(const Arguments& arguments) {
   return ask(arguments, "GET", "/certificates/export?name=" + percent_encoded(arguments.name));
 }
 
-/// A new file; one that is there is left alone.
-int write_new_file(const std::string& path, const std::string& text) {
-  const int file = ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
-  bool is_written = file >= 0;
-  for (std::size_t done = 0; is_written && done < text.size();) {
-    const auto count = ::write(file, text.data() + done, text.size() - done);
-    is_written = count > 0;
-    if (is_written) done += static_cast<std::size_t>(count);
-  }
-  const int why = errno;
-  if (file >= 0) is_written = ::close(file) == 0 && is_written;
-  if (is_written) return kDone;
-  std::fprintf(stderr, "gatehouse: %s: %s\n", path.c_str(), std::strerror(why));
-  return kFailed;
-}
-
-Result<std::string> read_manifest(const std::string& name) {
-  constexpr std::size_t kBytesMax = 16 * 1024 * 1024;
-  if (name != "-") return read_file(name, kBytesMax);
-  std::string text;
-  char block[64 * 1024];
-  while (const std::size_t count = std::fread(block, 1, sizeof block, stdin)) {
-    text.append(block, count);
-    if (text.size() > kBytesMax) return Error{Fault::kTooLarge, "stdin: too much"};
-  }
-  return text;
-}
-
-int import_files(const Arguments& arguments) {
-  std::vector<ManifestFile> files;
-  for (const std::string& name : arguments.manifests) {
-    auto text = read_manifest(name);
-    if (!text) {
-      std::fprintf(stderr, "gatehouse: %s\n", text.error().message.c_str());
-      return kWrongUsage;
-    }
-    files.push_back({name, std::move(*text)});
-  }
-  const Imported imported = import_manifests(files, arguments.import);
-  for (const Diagnostic& error : imported.errors) std::fputs(format(error).c_str(), stderr);
-  if (!imported.errors.empty()) return kWrongUsage;
-  std::fputs((arguments.as_json ? report_json(imported) : format_report(imported)).c_str(), stderr);
-  if (imported.config.empty()) {
-    std::fputs("gatehouse: no Ingress, HTTPRoute or Certificate to make a site of\n", stderr);
-    return kFailed;
-  }
-  if (arguments.output.empty())
-    print(imported.config);
-  else if (const int failed = write_new_file(arguments.output, imported.config))
-    return failed;
-  return imported.has_refused() ? kFailed : kDone;
-}
-
 int not_yet(const char* command) {
   std::fprintf(stderr, "gatehouse: %s: not supported yet\n", command);
   return kWrongUsage;
@@ -187,16 +126,27 @@ void declare(CLI::App& app, Arguments& arguments, std::function<int()>& act) {
       [&] { return ask(arguments, "GET", "/status.json", status_text); });
   add(app, "reload", "Take the changed configuration without touching connections",
       [&] { return ask(arguments, "POST", "/reload"); });
-  CLI::App* import = add(app, "import", "Turn manifests of Kubernetes into a configuration",
-                         [&] { return import_files(arguments); });
+  CLI::App* import = add(app, "import", "Turn manifests of Kubernetes into a configuration", [&] {
+    arguments.import.as_json = arguments.as_json;
+    return run_import(arguments.import);
+  });
   import
-      ->add_option("FILE", arguments.manifests,
-                   "YAML or JSON: cert-manager, Ingress, Gateway API, Services; - is stdin")
+      ->add_option(
+          "FILE", arguments.import.manifests,
+          "YAML or JSON: cert-manager, Ingress, Gateway API, Services, Secrets; - is stdin")
       ->required();
-  import->add_option("--output", arguments.output, "a new file for the result, not stdout");
-  import->add_option("--class", arguments.import.ingress_class,
+  import->add_option("--output", arguments.import.output,
+                     "a new file for the result, not stdout; roots and keys go beside it");
+  CLI::Option* keys = import->add_flag(
+      "--with-keys", arguments.import.options.takes_keys,
+      "keys that issuers have in Secrets go along: of accounts, into the database");
+  import
+      ->add_option("--state", arguments.import.options.state,
+                   "with --with-keys: the daemon's directory, for 'state'")
+      ->needs(keys);
+  import->add_option("--class", arguments.import.options.ingress_class,
                      "only Ingresses of this class, and those without");
-  import->add_flag("--strict-2018", arguments.import.refuses_plain_2018,
+  import->add_flag("--strict-2018", arguments.import.options.refuses_plain_2018,
                    "allow-http \"false\" as in 2018: 404 on the plain port, not a redirect");
   add(app, "version", "Print the version", [&] { return version(arguments); });
 

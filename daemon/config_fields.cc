@@ -320,4 +320,15 @@ std::optional<std::uint64_t> parse_size(std::string_view text) {
   return *count << bits;
 }
 
+std::optional<std::string> parse_hmac_key(std::string_view text) {
+  constexpr std::string_view kSpace = " \t\r\n";
+  text.remove_prefix(std::min(text.find_first_not_of(kSpace), text.size()));
+  std::string plain(text.substr(0, text.find_last_not_of(" \t\r\n=") + 1));
+  std::replace(plain.begin(), plain.end(), '+', '-');
+  std::replace(plain.begin(), plain.end(), '/', '_');
+  auto key = from_base64url(plain);
+  if (key && key->empty()) key.reset();
+  return key;
+}
+
 }  // namespace gatehouse::daemon

@@ -170,5 +170,8 @@ class Reader {
 std::optional<Duration> parse_duration(std::string_view text);
 /// "64KiB", "10MiB", "1GiB", "512".
 std::optional<std::uint64_t> parse_size(std::string_view text);
+/// The octets of an HMAC key as CAs hand it out: base64url by RFC 8555 section 7.3.4, elsewhere
+/// plain base64, with padding or without, in a line of its own. Never empty.
+std::optional<std::string> parse_hmac_key(std::string_view text);
 
 }  // namespace gatehouse::daemon

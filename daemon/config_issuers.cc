@@ -4,7 +4,6 @@
 #include <optional>
 #include <utility>
 
-#include "daemon/base/text.h"
 #include "daemon/config_draft.h"
 #include "daemon/config_hosts.h"
 #include "daemon/config_urls.h"
@@ -37,19 +36,6 @@ void read_challenges(Reader& reader, const Field& field, std::vector<acme::Chall
   if (!types.empty()) into = std::move(types);
 }
 
-/// What CAs hand out: base64url by RFC 8555 section 7.3.4, elsewhere plain base64, with padding or
-/// without.
-std::optional<std::string> read_hmac_key(std::string_view file) {
-  constexpr std::string_view kSpace = " \t\r\n";
-  file.remove_prefix(std::min(file.find_first_not_of(kSpace), file.size()));
-  std::string text(file.substr(0, file.find_last_not_of(" \t\r\n=") + 1));
-  std::replace(text.begin(), text.end(), '+', '-');
-  std::replace(text.begin(), text.end(), '/', '_');
-  auto key = from_base64url(text);
-  if (key && key->empty()) key.reset();
-  return key;
-}
-
 void read_external_account(Reader& reader, const Field& field,
                            std::optional<acme::ExternalAccount>& into) {
   constexpr std::size_t kFileBytesMax = 16 * 1024;
@@ -61,7 +47,7 @@ void read_external_account(Reader& reader, const Field& field,
   std::string path;
   if (reader.file(file, path)) {
     const auto text = read_file(path, kFileBytesMax);
-    auto key = text ? read_hmac_key(*text) : std::nullopt;
+    auto key = text ? parse_hmac_key(*text) : std::nullopt;
     // Nothing of what is in the file is said.
     if (!text)
       reader.error(file.mark(), "\"hmac_key_file\": " + text.error().message);

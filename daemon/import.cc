@@ -7,6 +7,7 @@
 #include <boost/json/serialize.hpp>
 #include <utility>
 
+#include "daemon/base/text.h"
 #include "daemon/import_draft.h"
 
 namespace gatehouse::daemon {
@@ -19,6 +20,7 @@ bool is_group_of(const std::string& group, std::string_view a, std::string_view 
 
 /// What an object is to us.
 enum class Sort {
+  kSecret,
   kIssuer,
   kCertificate,
   kService,
@@ -36,6 +38,7 @@ Sort sort_of(const Manifest& manifest) {
     if (kind == "Issuer" || kind == "ClusterIssuer") return Sort::kIssuer;
     if (kind == "Certificate") return Sort::kCertificate;
   }
+  if (kind == "Secret" && group.empty()) return Sort::kSecret;
   if (kind == "Service" && group.empty()) return Sort::kService;
   if (kind == "Ingress" && is_group_of(group, "extensions", "networking.k8s.io"))
     return Sort::kIngress;
@@ -53,6 +56,7 @@ Sort sort_of(const Manifest& manifest) {
 
 void import_one(ImportDraft& draft, Manifest& manifest, Sort sort) {
   switch (sort) {
+    case Sort::kSecret: return import_secret(manifest);
     case Sort::kIssuer: return import_issuer(draft, manifest);
     case Sort::kCertificate: return import_certificate(draft, manifest);
     case Sort::kService: return import_service(manifest);
@@ -68,9 +72,12 @@ void import_one(ImportDraft& draft, Manifest& manifest, Sort sort) {
 
 /// In the order of what refers to what.
 void import_all(ImportDraft& draft) {
-  for (const auto& manifest : draft.manifests)
-    if (sort_of(*manifest) == Sort::kService)
+  for (const auto& manifest : draft.manifests) {
+    const Sort sort = sort_of(*manifest);
+    if (sort == Sort::kService)
       draft.services.emplace(manifest->name_space() + "/" + manifest->name(), manifest.get());
+    if (sort == Sort::kSecret) draft.secrets.emplace(manifest->name(), manifest.get());
+  }
   const auto run = [&](std::initializer_list<Sort> sorts) {
     for (const auto& manifest : draft.manifests) {
       const Sort sort = sort_of(*manifest);
@@ -78,7 +85,7 @@ void import_all(ImportDraft& draft) {
         import_one(draft, *manifest, sort);
     }
   };
-  run({Sort::kService});
+  run({Sort::kService, Sort::kSecret});
   run({Sort::kIssuer});
   run({Sort::kCertificate});
   run({Sort::kGateway});
@@ -111,6 +118,14 @@ void take(const std::string& file, YamlNode node, Findings& findings, ImportDraf
   }
 }
 
+/// Whether there may be an object of that kind, or a list of them.
+bool speaks_of_secrets(std::string_view text) {
+  constexpr std::string_view kWord = "Secret";
+  for (std::size_t at = text.find(kWord); at != text.npos; at = text.find(kWord, at + 1))
+    if (at == 0 || !is_alpha(text[at - 1])) return true;
+  return false;
+}
+
 constexpr std::array kFates = {Fate::kUsed, Fate::kTranslated, Fate::kDropped, Fate::kRefused};
 
 }  // namespace
@@ -125,7 +140,9 @@ Imported import_manifests(std::span<const ManifestFile> files, const ImportOptio
   ImportDraft draft(options);
   std::vector<std::vector<YamlDocument>> all;  // outlive the manifests' use
   for (const ManifestFile& file : files) {
-    Findings findings(file.name, file.text);
+    // The line of a complaint is shown with it, and may be what a Secret holds.
+    const bool is_shown = !speaks_of_secrets(file.text);
+    Findings findings(file.name, is_shown ? std::string_view(file.text) : std::string_view());
     std::vector<YamlProblem> problems;
     auto documents = YamlDocument::parse_all(file.text, problems);
     for (YamlProblem& problem : problems)
@@ -140,6 +157,8 @@ Imported import_manifests(std::span<const ManifestFile> files, const ImportOptio
   import_all(draft);
   for (const auto& manifest : draft.manifests) manifest->report(imported.fields);
   imported.config = write_config(draft);
+  imported.files = std::move(draft.files);
+  imported.accounts = std::move(draft.accounts);
   return imported;
 }
 

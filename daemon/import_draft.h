@@ -1,7 +1,7 @@
 #pragma once
 // What an import has found so far: the parts (import_*.cc) tell each other through it. They run in
-// the order of what refers to what: Services, issuers, certificates, Gateways, then Ingresses and
-// HTTPRoutes in the order of the input; import_writer.cc makes a configuration of it.
+// the order of what refers to what: Services and Secrets, issuers, certificates, Gateways, then
+// Ingresses and HTTPRoutes in the order of the input; import_writer.cc makes a configuration of it.
 
 #include <cstddef>
 #include <map>
@@ -23,6 +23,8 @@ struct ImportedIssuer {
   const Manifest* from = nullptr;
   std::string key;  // under `issuers:`
   std::string directory, email, profile;
+  std::string ca_file;                // beside the result; empty: none
+  std::string key_id, hmac_key_file;  // of an external account; empty: none
   bool is_internal = false;
   bool can_issue = false;
   std::vector<std::string> notes;  // comments in the result
@@ -124,12 +126,15 @@ struct ImportDraft {
 
   const ImportOptions& options;
   std::vector<std::unique_ptr<Manifest>> manifests;
-  std::map<std::string, Manifest*> services;  // by namespace/name
+  std::map<std::string, Manifest*> services;      // by namespace/name
+  std::multimap<std::string, Manifest*> secrets;  // by name
   std::vector<ImportedIssuer> issuers;
   std::vector<ImportedCertificate> certificates;
   std::vector<ImportedBackend> backends;
   std::vector<ImportedHost> hosts;
   std::map<std::string, std::vector<ImportedListener>> gateways;  // by namespace/name
+  std::vector<ImportedFile> files;
+  std::vector<ImportedAccount> accounts;
 
   ImportedHost& host(const std::string& name);
   /// A key that no other has, made from `wanted`, or else `fallback`.
@@ -156,6 +161,14 @@ void import_issuer(ImportDraft& draft, Manifest& manifest);
 /// By kind and name; nullptr: there is none.
 const ImportedIssuer* find_issuer(const ImportDraft& draft, std::string_view kind,
                                   std::string_view name_space, std::string_view name);
+
+// What an issuer of ACME has outside its manifest (import_accounts.cc): roots, and keys in Secrets.
+// Each takes the issuer with its key, directory and email, and an item that may be none.
+void import_ca_bundle(ImportDraft& draft, const Item& bundle, ImportedIssuer& issuer);
+void import_external_account(ImportDraft& draft, const Item& account, ImportedIssuer& issuer);
+void import_account_key(ImportDraft& draft, const Item& reference, const ImportedIssuer& issuer);
+/// Nothing of a Secret is needed, until an issuer refers to it.
+void import_secret(Manifest& manifest);
 
 void import_certificate(ImportDraft& draft, Manifest& manifest);
 /// The certificate in a Secret: one that is known, or else a new one. By issuer-annotations of

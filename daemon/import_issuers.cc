@@ -39,14 +39,6 @@ void read_server(const Item& server, ImportedIssuer& issuer) {
   issuer.notes.push_back("was " + given + ": " + why);
 }
 
-void read_external_account(const Item& account, ImportedIssuer& issuer) {
-  if (!account) return;
-  account.refused("external account binding is not supported yet");
-  issuer.notes.push_back(
-      "the CA wants external_account: {key_id: ..., hmac_key_file: ...}, which "
-      "is not supported yet");
-}
-
 bool is_mail_address(std::string_view text) {
   const auto at = text.find('@');
   return at != text.npos && at > 0 && at + 1 < text.size() && text.rfind('@') == at &&
@@ -81,7 +73,7 @@ void read_solvers(const Item& acme, ImportedIssuer& issuer) {
                            std::string(has_http ? "" : ", other names by http-01"));
 }
 
-void read_acme(const Item& acme, ImportedIssuer& issuer) {
+void read_acme(ImportDraft& draft, const Item& acme, ImportedIssuer& issuer) {
   acme.dropped("nothing here acts on it");
   const Item server = acme.at("server"), email = acme.at("email"), profile = acme.at("profile");
   if (server)
@@ -98,16 +90,12 @@ void read_acme(const Item& acme, ImportedIssuer& issuer) {
     issuer.profile = profile.text();
     profile.used();
   }
-  acme.at("privateKeySecretRef")
-      .dropped("an account of our own is made with the first order; keys stay in the database");
   acme.at("preferredChain").dropped("the chain that the CA offers first is served");
-  const Item bundle = acme.at("caBundle"), skip = acme.at("skipTLSVerify");
-  if (bundle) {
-    bundle.refused("put the roots into a file, and name it as ca_file");
-    issuer.notes.push_back("ca_file: FILE with what was caBundle");
-  }
-  if (skip.is("true")) skip.refused("the CA is verified always: name its roots as ca_file");
-  read_external_account(acme.at("externalAccountBinding"), issuer);
+  if (const Item skip = acme.at("skipTLSVerify"); skip.is("true"))
+    skip.refused("the CA is verified always: name its roots as ca_file");
+  import_ca_bundle(draft, acme.at("caBundle"), issuer);
+  import_external_account(draft, acme.at("externalAccountBinding"), issuer);
+  import_account_key(draft, acme.at("privateKeySecretRef"), issuer);
   read_solvers(acme, issuer);
 }
 
@@ -125,18 +113,18 @@ const ImportedIssuer* find_issuer(const ImportDraft& draft, std::string_view kin
 void import_issuer(ImportDraft& draft, Manifest& manifest) {
   ImportedIssuer issuer;
   issuer.from = &manifest;
+  std::string name = manifest.name();
+  if (name == "internal") name = "internal-" + manifest.name_space();  // The built-in one's name.
+  issuer.key = ImportDraft::free_key(draft.issuers, name, manifest.name_space() + "-" + name);
   const Item spec = manifest.spec(), acme = spec.at("acme"), self_signed = spec.at("selfSigned");
   if (acme) {
-    read_acme(acme, issuer);
+    read_acme(draft, acme, issuer);
   } else if (spec.at("selfSigned").is_mapping()) {
     self_signed.translated("internal: true, the built-in CA");
     issuer.is_internal = issuer.can_issue = true;
   } else {
     spec.refused("an issuer is acme or selfSigned here; a CA of your own that speaks ACME will do");
   }
-  std::string name = manifest.name();
-  if (name == "internal") name = "internal-" + manifest.name_space();  // The built-in one's name.
-  issuer.key = ImportDraft::free_key(draft.issuers, name, manifest.name_space() + "-" + name);
   draft.issuers.push_back(std::move(issuer));
 }
 

@@ -37,8 +37,16 @@ void write_issuers(const ImportDraft& draft, std::string& out) {
       body.append("    directory: ").append(yaml_text(issuer.directory)).append("\n");
       if (!issuer.email.empty())
         body.append("    email: ").append(yaml_text(issuer.email)).append("\n");
+      if (!issuer.ca_file.empty())
+        body.append("    ca_file: ").append(yaml_text(issuer.ca_file)).append("\n");
       if (!issuer.profile.empty())
         body.append("    profile: ").append(yaml_text(issuer.profile)).append("\n");
+      if (!issuer.key_id.empty())
+        body.append("    external_account: {key_id: ")
+            .append(yaml_text(issuer.key_id))
+            .append(", hmac_key_file: ")
+            .append(yaml_text(issuer.hmac_key_file))
+            .append("}\n");
       body.append("    challenges: [http-01]\n");
     }
     const auto is_for_tests = [](const ImportedIssuer& one) {
@@ -194,6 +202,8 @@ std::string write_config(const ImportDraft& draft) {
   std::string out =
       "# Made by gatehouse import. Its report says what became of each field of the manifests.\n"
       "# Look at it, then: gatehouse check --config FILE\n\n";
+  if (const std::string& state = draft.options.state; !state.empty())
+    out.append("state: ").append(yaml_text(state)).append("\n\n");
   write_issuers(draft, out);
   write_certificates(draft, out);
   const auto has_secret = [](const ImportedCertificate& one) { return !one.secret.empty(); };

@@ -64,19 +64,25 @@ Result<std::optional<Account>> find_account_now(Database& database, const std::s
   return std::optional<Account>(read_account(*row));
 }
 
+Error other_key(const Account& account) {
+  return Error{Fault::kConflict, "another account key is kept for " + account.directory};
+}
+
+Result<void> write_account(Database& database, const Account& account) {
+  return database.run(
+      "INSERT INTO accounts VALUES(?,?,?,?,?,?,?) ON CONFLICT DO UPDATE SET url = excluded.url, "
+      "status = excluded.status, terms_agreed = excluded.terms_agreed",
+      account.directory, account.email, account.key_pem, account.url, account.status,
+      account.terms_agreed, account.created_at);
+}
+
 Result<void> save_account_now(Database& database, const Account& account) {
   auto transaction = Transaction::begin(database);
   if (!transaction) return std::move(transaction).error();
   auto kept = find_account_now(database, account.directory, account.email);
   if (!kept) return std::move(kept).error();
-  if (*kept && (*kept)->key_pem != account.key_pem)
-    return Error{Fault::kConflict, "another account key is kept for " + account.directory};
-  auto saved = database.run(
-      "INSERT INTO accounts VALUES(?,?,?,?,?,?,?) ON CONFLICT DO UPDATE SET url = excluded.url, "
-      "status = excluded.status, terms_agreed = excluded.terms_agreed",
-      account.directory, account.email, account.key_pem, account.url, account.status,
-      account.terms_agreed, account.created_at);
-  if (!saved) return saved;
+  if (*kept && (*kept)->key_pem != account.key_pem) return other_key(account);
+  if (auto saved = write_account(database, account); !saved) return saved;
   return transaction->commit();
 }
 
@@ -193,6 +199,19 @@ Result<std::vector<Account>> AccountStore::load_accounts() {
     if (!*found) return accounts;
     accounts.push_back(read_account(*row));
   }
+}
+
+Result<void> add_accounts(Database& database, std::span<const Account> accounts) {
+  auto transaction = Transaction::begin(database);
+  if (!transaction) return std::move(transaction).error();
+  for (const Account& account : accounts) {
+    auto kept = find_account_now(database, account.directory, account.email);
+    if (!kept) return std::move(kept).error();
+    if (*kept && (*kept)->key_pem != account.key_pem) return other_key(account);
+    if (*kept) continue;
+    if (auto added = write_account(database, account); !added) return added;
+  }
+  return transaction->commit();
 }
 
 }  // namespace gatehouse::store

@@ -9,6 +9,7 @@
 #include <boost/asio/awaitable.hpp>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -89,5 +90,9 @@ class AccountStore {
   Database& database_;
   net::JobThread& jobs_;
 };
+
+/// Accounts that were made elsewhere, before anything else uses the database: all of them or none.
+/// Of one whose key is kept already all stays as it is. kConflict: another key is kept.
+Result<void> add_accounts(Database& database, std::span<const Account> accounts);
 
 }  // namespace gatehouse::store

@@ -61,13 +61,13 @@ TEST(ImportIssuer, KeepsADirectoryThatItDoesNotKnow) {
 TEST(ImportIssuer, SaysWhatItMakesOfEachField) {
   for (const auto& [acme, field, expected] :
        std::vector<std::tuple<std::string, std::string, std::string>>{
-           {"privateKeySecretRef: {name: k}", "privateKeySecretRef.name", "dropped: an account"},
+           {"privateKeySecretRef: {name: k}", "privateKeySecretRef.name", "dropped: a new account"},
            {"preferredChain: X", "preferredChain", "dropped: the chain"},
-           {"caBundle: Zm9v", "caBundle", "refused: put the roots into a file"},
+           {"caBundle: Zm9v", "caBundle", "refused: not certificates"},
            {"skipTLSVerify: true", "skipTLSVerify", "refused: the CA is verified"},
            {"skipTLSVerify: false", "skipTLSVerify", "dropped: nothing here"},
            {"externalAccountBinding: {keyID: k}", "externalAccountBinding.keyID",
-            "refused: external account"},
+            "refused: it needs keyID"},
            {"dns01: {providers: [{name: x}]}", "dns01.providers[0].name", "refused: dns-01"},
            {"solvers: [{dns01: {route53: {}}, selector: {dnsZones: [z]}}]",
             "solvers[0].dns01.route53", "refused: dns-01"},

@@ -32,10 +32,23 @@ void check_shown(std::string_view said, bool may_have_tabs) {
   check(std::all_of(said.begin(), said.end(), is_shown), "a control character for the terminal");
 }
 
-void read(std::string_view text) {
+/// Files that an import makes stay in their directory, and are not read by others by mistake.
+void check_files(const Imported& imported, const ImportOptions& options) {
+  check(options.has_directory || imported.files.empty(), "a file without a place");
+  check(options.takes_keys || imported.accounts.empty(), "a key that nobody asked for");
+  for (const ImportedFile& file : imported.files) {
+    check(!file.name.empty() && file.name.front() != '.' && file.name.find('/') == file.name.npos,
+          "a file elsewhere");
+    check(file.is_secret == file.name.ends_with(".key") && (options.takes_keys || !file.is_secret),
+          "a secret for everybody, or that nobody asked for");
+  }
+}
+
+void read(std::string_view text, const ImportOptions& options) {
   if (text.find('*') != text.npos) return;  // Bombs of aliases are yaml_fuzz's.
   const std::vector<ManifestFile> files{{"m.yaml", std::string(text)}};
-  const Imported imported = import_manifests(files);
+  const Imported imported = import_manifests(files, options);
+  check_files(imported, options);
   if (!imported.errors.empty()) {
     check(imported.config.empty(), "a result in spite of errors");
     for (const Diagnostic& error : imported.errors) check_shown(format(error), true);
@@ -60,6 +73,10 @@ void read(std::string_view text) {
 }  // namespace gatehouse::daemon
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  gatehouse::daemon::read({reinterpret_cast<const char*>(data), size});
+  gatehouse::daemon::ImportOptions options;
+  for (const bool takes_keys : {false, true}) {
+    options.has_directory = options.takes_keys = takes_keys;
+    gatehouse::daemon::read({reinterpret_cast<const char*>(data), size}, options);
+  }
   return 0;
 }

@@ -64,6 +64,26 @@ TEST_F(AccountStoreTest, KeepsTheKeyBeforeTheUrlIsKnown) {
   EXPECT_EQ((*found)->created_at, known.created_at);
 }
 
+TEST_F(AccountStoreTest, TakesAccountsFromElsewhereAllOrNone) {
+  auto known = account("first");
+  known.url = "https://ca.test/acct/1";
+  ASSERT_TRUE(wait(store.save_account(known)));
+  auto other = account("other");
+  other.email = "";
+  auto refused = add_accounts(*database, std::vector{other, account("second")});
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().fault, Fault::kConflict);
+  EXPECT_EQ(refused.error().message, "another account key is kept for https://ca.test/dir");
+  EXPECT_EQ(store.load_accounts()->size(), 1u);
+
+  ASSERT_TRUE(add_accounts(*database, std::vector{other, account("first")}));
+  const auto all = store.load_accounts();
+  ASSERT_EQ(all->size(), 2u);
+  EXPECT_EQ((*all)[0].key_pem, "other");
+  EXPECT_EQ((*all)[0].url, "");
+  EXPECT_EQ((*all)[1].url, known.url);
+}
+
 TEST_F(AccountStoreTest, NeverOverwritesAnAccountKey) {
   ASSERT_TRUE(wait(store.save_account(account("first"))));
   const auto saved = wait(store.save_account(account("second")));
